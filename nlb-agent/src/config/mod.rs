@@ -1,0 +1,107 @@
+//! What the agent is started with: a file, and flags that win over it. Also the reader of [`manifest`]s.
+
+mod args;
+mod file;
+pub mod manifest;
+mod yaml;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    args::{Args, Command, LogFormat},
+    file::{ConfigError, InterfaceName},
+    yaml::Located,
+};
+
+/// The configuration in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where XDP is attached; at least one, unless the agent is to detach.
+    pub interfaces: Vec<InterfaceName>,
+    /// How XDP is attached.
+    pub xdp_mode: XdpMode,
+    /// Where the desired state is kept.
+    pub state_dir: PathBuf,
+    /// Where programs, links and maps are pinned.
+    pub bpffs: PathBuf,
+    /// Manifests that are applied at start, before the API opens.
+    pub manifests: Vec<PathBuf>,
+    /// The gRPC interface.
+    pub api: Api,
+    /// Where `/metrics` is served; absent: nowhere.
+    pub http: Option<SocketAddr>,
+    /// Address translation.
+    pub nat: Nat,
+}
+
+/// The gRPC interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Its unix socket.
+    pub unix: PathBuf,
+}
+
+/// Address translation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nat {
+    /// The source addresses that servers see; empty: the addresses of the egress interface.
+    pub source_addresses: Vec<IpAddr>,
+}
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver where it can, else like `skb`.
+    #[default]
+    Auto,
+    /// In the driver, before the kernel allocates anything.
+    Driver,
+    /// In the kernel's receive path; works everywhere, slower.
+    Skb,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            xdp_mode: XdpMode::default(),
+            state_dir: "/var/lib/nlb".into(),
+            bpffs: "/sys/fs/bpf/nlb".into(),
+            manifests: Vec::new(),
+            api: Api { unix: "/run/nlb/agent.sock".into() },
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            nat: Nat::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, overridden by the file, overridden by the flags.
+    ///
+    /// # Errors
+    /// The file cannot be read or is wrong (with file, line and field), or an interface is missing.
+    pub fn load(args: &Args) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        let config = file.over(Self::default());
+        let config = args.over(config);
+        // `detach` finds what is attached by its pins.
+        if config.interfaces.is_empty() && args.command.is_none() {
+            return Err(ConfigError::NoInterface);
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = config.interfaces.iter().find(|interface| !seen.insert(*interface)) {
+            return Err(ConfigError::InterfaceTwice(twice.clone()));
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! From the embedded object to maps and a loaded program; adopts what an earlier agent pinned.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, Map, MapData},
+    programs::{ProgramError, Xdp},
+};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::{
+        statfs::{BPF_FS_MAGIC, statfs},
+        utsname::uname,
+    },
+};
+use nlb_common::abi::{
+    LAYOUT_VERSION,
+    maps::{FLOW_MASK, FLOW_SETS, HASH_SEED, PROGRAM, name},
+    meta::Meta,
+};
+use tracing::info;
+
+use crate::datapath::DatapathError;
+
+/// The compiled nlb-ebpf.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nlb-ebpf.o"));
+
+/// How much of the verifier's log an error shows: its end says why.
+const LOG_TAIL: usize = 600;
+
+/// The pin directory, locked for this agent.
+#[derive(Debug)]
+pub(super) struct PinDirectory {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// What loading brought.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) hash_seed: u64,
+    /// Whether the maps are those of an earlier agent.
+    pub(super) adopted: bool,
+}
+
+impl PinDirectory {
+    /// Makes and locks the directory.
+    pub(super) fn open(path: &Path) -> Result<Self, DatapathError> {
+        let error = |cause: io::Error| DatapathError::PinDirectory { path: path.to_owned(), cause };
+        if let Some(parent) = path.parent().filter(|parent| parent.is_dir()) {
+            ensure_bpffs(parent, path)?;
+        }
+        fs::create_dir_all(path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::PermissionDenied => DatapathError::NotPermitted,
+            _ => error(cause),
+        })?;
+        ensure_bpffs(path, path)?;
+        let directory = File::open(path).map_err(error)?;
+        let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| DatapathError::InUse { path: path.to_owned() })?;
+        fs::create_dir_all(path.join("maps")).map_err(error)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn map(&self, name: &str) -> PathBuf {
+        self.path.join("maps").join(name)
+    }
+}
+
+fn ensure_bpffs(existing: &Path, asked: &Path) -> Result<(), DatapathError> {
+    match statfs(existing) {
+        Ok(stat) if stat.filesystem_type() == BPF_FS_MAGIC => Ok(()),
+        _ => Err(DatapathError::NoBpffs { path: asked.to_owned() }),
+    }
+}
+
+/// Makes the maps, or takes the pinned ones, and loads the program.
+///
+/// Without `log_drops` the program's log is dead code.
+pub(super) fn load(pins: &PinDirectory, log_drops: bool) -> Result<Loaded, DatapathError> {
+    let pinned = pinned_meta(pins)?;
+    let hash_seed = pinned.map_or_else(rand::random, |meta| meta.hash_seed);
+    let flow_sets = match MapData::from_pin(pins.map(name::FLOWS_V4)) {
+        Ok(map) => map.info().map(|info| info.max_entries()).map_err(|cause| map_error("read", name::FLOWS_V4, &cause))?,
+        Err(_) => FLOW_SETS,
+    };
+    let flow_mask = flow_sets - 1;
+    let log_level = if log_drops { aya_log::Level::Debug as u8 } else { 0 };
+
+    let mut loader = EbpfLoader::new();
+    loader.override_global(HASH_SEED, &hash_seed, true).override_global(FLOW_MASK, &flow_mask, true);
+    loader.override_global(aya_log::LEVEL, &log_level, true);
+    for name in name::ALL {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let started = Instant::now();
+    let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
+    let program = program(&mut ebpf)?;
+    program.load().map_err(|error| explain_program(&error))?;
+    report(program, started.elapsed());
+    if pinned.is_none() {
+        write_meta(&mut ebpf, hash_seed)?;
+    }
+    Ok(Loaded { ebpf, hash_seed, adopted: pinned.is_some() })
+}
+
+/// The program of a loaded object.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    let missing = || DatapathError::Refused { kernel: kernel(), cause: format!("the object has no program {PROGRAM}") };
+    ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok()).ok_or_else(missing)
+}
+
+/// What the maps say about themselves; `None` if there are none yet.
+fn pinned_meta(pins: &PinDirectory) -> Result<Option<Meta>, DatapathError> {
+    let Ok(map) = MapData::from_pin(pins.map(name::META)) else {
+        return Ok(None);
+    };
+    let error = |cause: &dyn std::error::Error| map_error("read", name::META, cause);
+    let map = Array::<_, Meta>::try_from(Map::Array(map)).map_err(|cause| error(&cause))?;
+    let meta = map.get(&0, 0).map_err(|cause| error(&cause))?;
+    match meta.layout_version {
+        // An agent died between making the maps and saying what they are: nothing was attached yet.
+        0 => Ok(None),
+        LAYOUT_VERSION => Ok(Some(meta)),
+        found => Err(DatapathError::Layout { path: pins.path().to_owned(), found, expected: LAYOUT_VERSION }),
+    }
+}
+
+fn write_meta(ebpf: &mut Ebpf, hash_seed: u64) -> Result<(), DatapathError> {
+    let missing = || map_error("find", name::META, &io::Error::from(io::ErrorKind::NotFound));
+    let map = ebpf.map_mut(name::META).ok_or_else(missing)?;
+    let mut map = Array::<_, Meta>::try_from(map).map_err(|cause| map_error("open", name::META, &cause))?;
+    let meta = Meta { layout_version: LAYOUT_VERSION, _pad: 0, hash_seed };
+    map.set(0, meta, 0).map_err(|cause| map_error("write", name::META, &cause))
+}
+
+fn report(program: &Xdp, took: Duration) {
+    let verified = program.info().ok().and_then(|info| info.verified_instruction_count());
+    info!(verified_instructions = verified, load_ms = took.as_millis(), "datapath program loaded");
+}
+
+/// An error of a map operation.
+pub(super) fn map_error(
+    operation: &'static str,
+    map: &'static str,
+    cause: &(impl std::error::Error + ?Sized),
+) -> DatapathError {
+    let mut text = cause.to_string();
+    let mut cause = cause.source();
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    DatapathError::Map { operation, map, cause: text }
+}
+
+/// Whether the kernel said, somewhere down the chain, that rights are missing.
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn explain_maps(error: &EbpfError) -> DatapathError {
+    if is_permission(error) {
+        return DatapathError::NotPermitted;
+    }
+    DatapathError::Maps { kernel: kernel(), cause: error.to_string() }
+}
+
+fn explain_program(error: &ProgramError) -> DatapathError {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            if io_error.kind() == io::ErrorKind::PermissionDenied && log.is_empty() {
+                return DatapathError::NotPermitted;
+            }
+            let tail = log.char_indices().rev().nth(LOG_TAIL).map_or(0, |(at, _)| at);
+            DatapathError::Refused { kernel: kernel(), cause: format!("{io_error}; its log ends: {}", &log[tail..]) }
+        }
+        other => DatapathError::Refused { kernel: kernel(), cause: other.to_string() },
+    }
+}
+
+fn kernel() -> String {
+    uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+}

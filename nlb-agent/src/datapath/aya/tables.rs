@@ -1,0 +1,92 @@
+//! The maps, opened: arrays in the agent's memory, hash maps behind system calls.
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, Map, MapData, PerCpuArray},
+};
+use nlb_common::{
+    abi::{
+        backend::{Backend, Egress},
+        conn::{ConnV4, ConnV6},
+        counters::Traffic,
+        flow::FlowSet,
+        listener::{Listener, ListenerKey},
+        maps::name,
+        service::Service,
+        vip::{LocalAddress, Snat},
+    },
+    addr::{V4, V6},
+};
+
+use super::{loader::map_error, mapped::Mapped};
+use crate::datapath::DatapathError;
+
+/// An address as a key that aya moves.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<A>(pub(super) A);
+
+// SAFETY: transparent over integers.
+unsafe impl aya::Pod for Key<V4> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Key<V6> {}
+
+/// All maps that the agent reads or writes.
+pub(super) struct Maps {
+    pub(super) addresses_v4: HashMap<MapData, Key<V4>, LocalAddress>,
+    pub(super) addresses_v6: HashMap<MapData, Key<V6>, LocalAddress>,
+    pub(super) snats: [Mapped<Snat>; 2],
+    pub(super) listener_index: HashMap<MapData, ListenerKey, u32>,
+    pub(super) listeners: Mapped<Listener>,
+    pub(super) services: Mapped<Service>,
+    pub(super) arena: Mapped<u32>,
+    pub(super) backends: Mapped<Backend>,
+    pub(super) egresses: Mapped<Egress>,
+    pub(super) flows: [Mapped<FlowSet>; 2],
+    pub(super) conns_v4: Mapped<ConnV4>,
+    pub(super) conns_v6: Mapped<ConnV6>,
+    pub(super) verdicts: PerCpuArray<MapData, u64>,
+    pub(super) listener_counters: PerCpuArray<MapData, Traffic>,
+    pub(super) backend_counters: PerCpuArray<MapData, Traffic>,
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
+    ebpf.take_map(name).ok_or_else(|| map_error("find", name, &std::io::Error::from(std::io::ErrorKind::NotFound)))
+}
+
+fn mapped<T: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapped<T>, DatapathError> {
+    match take(ebpf, name)? {
+        Map::Array(map) => Mapped::new(name, &map),
+        _ => Err(DatapathError::Map { operation: "open", map: name, cause: "it is no array".to_owned() }),
+    }
+}
+
+fn opened<T: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, DatapathError> {
+    T::try_from(take(ebpf, name)?).map_err(|cause| map_error("open", name, &cause))
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
+        Ok(Self {
+            addresses_v4: opened(ebpf, name::ADDRESSES_V4)?,
+            addresses_v6: opened(ebpf, name::ADDRESSES_V6)?,
+            snats: [mapped(ebpf, name::SNATS_V4)?, mapped(ebpf, name::SNATS_V6)?],
+            listener_index: opened(ebpf, name::LISTENER_INDEX)?,
+            listeners: mapped(ebpf, name::LISTENERS)?,
+            services: mapped(ebpf, name::SERVICES)?,
+            arena: mapped(ebpf, name::ARENA)?,
+            backends: mapped(ebpf, name::BACKENDS)?,
+            egresses: mapped(ebpf, name::EGRESSES)?,
+            flows: [mapped(ebpf, name::FLOWS_V4)?, mapped(ebpf, name::FLOWS_V6)?],
+            conns_v4: mapped(ebpf, name::CONNS_V4)?,
+            conns_v6: mapped(ebpf, name::CONNS_V6)?,
+            verdicts: opened(ebpf, name::VERDICTS)?,
+            listener_counters: opened(ebpf, name::LISTENER_COUNTERS)?,
+            backend_counters: opened(ebpf, name::BACKEND_COUNTERS)?,
+        })
+    }
+}

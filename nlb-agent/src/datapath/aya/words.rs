@@ -1,0 +1,48 @@
+//! Access to single words that the program reads and writes at the same time.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Reads a word.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn load_u32(word: *mut u32) -> u32 {
+    // SAFETY: the caller's.
+    unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Acquire)
+}
+
+/// Writes a word after everything written before.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn store_u32(word: *mut u32, value: u32) {
+    // SAFETY: the caller's.
+    unsafe { AtomicU32::from_ptr(word) }.store(value, Ordering::Release);
+}
+
+/// Writes a word after everything written before.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn store_u64(word: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Release);
+}
+
+/// Writes `new` if the word still is `old`; whether it was.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn swap_u32(word: *mut u32, old: u32, new: u32) -> bool {
+    // SAFETY: the caller's.
+    unsafe { AtomicU32::from_ptr(word) }.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
+/// Writes `new` if the word still is `old`; whether it was.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn swap_u64(word: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: the caller's.
+    unsafe { AtomicU64::from_ptr(word) }.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}

@@ -1,0 +1,303 @@
+//! What the datapath's maps hold, in domain types: an [`Image`], and the [`Op`]s that change it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use crate::model::{OnDrainExpiry, Protocol};
+
+/// Declares a number that names an entry of a map.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// Number of a VIP, of either family; never 0.
+    VipId(u32)
+}
+id! {
+    /// Number of a listener on one VIP; never 0.
+    ListenerId(u32)
+}
+id! {
+    /// Number of a backend service; never 0.
+    ServiceId(u32)
+}
+id! {
+    /// Number of a backend; never 0.
+    BackendId(u32)
+}
+id! {
+    /// Number of a way out; never 0.
+    EgressId(u16)
+}
+id! {
+    /// Number of a SNAT address within its family.
+    SnatSlot(u16)
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Position in arrays of two.
+    pub fn index(self) -> usize {
+        match self {
+            Self::V4 => nlb_common::abi::service::V4,
+            Self::V6 => nlb_common::abi::service::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "v4",
+            Self::V6 => "v6",
+        })
+    }
+}
+
+/// What a destination address is to the balancer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// A VIP.
+    pub vip: Option<VipId>,
+    /// A SNAT address.
+    pub snat: Option<SnatSlot>,
+    /// The host's own: what the balancer does not want goes up to the kernel.
+    pub host: bool,
+}
+
+/// A source address of `nat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snat {
+    /// The address.
+    pub address: IpAddr,
+    /// The first port flows may use.
+    pub first_port: u16,
+    /// How many from there.
+    pub ports: u16,
+}
+
+/// A listener on one VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The VIP.
+    pub vip: VipId,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// Who answers.
+    pub service: ServiceId,
+    /// When an established flow without a packet is over.
+    pub idle_timeout: Duration,
+    /// Takes no new connections.
+    pub closed_to_new: bool,
+}
+
+/// A backend service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// For each family (see [`Family::index`]): whose turn it is, slot by slot.
+    pub wheels: [Vec<BackendId>; 2],
+}
+
+/// What becomes of the flows of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendState {
+    /// They go on.
+    Serving,
+    /// Their time is over.
+    Expired(OnDrainExpiry),
+}
+
+/// The next hop to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The way out.
+    pub egress: EgressId,
+    /// Destination MAC address.
+    pub mac: [u8; 6],
+}
+
+/// The SNAT addresses that new flows of a backend may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnatRange {
+    /// The first.
+    pub first: SnatSlot,
+    /// How many; 0: none is known, and new flows cannot be opened.
+    pub count: u16,
+}
+
+/// A backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Where the server is; does not change as long as the number is in use.
+    pub address: SocketAddr,
+    /// What becomes of its flows.
+    pub state: BackendState,
+    /// The way there; without it the kernel's routing table is asked for each packet.
+    pub next_hop: Option<NextHop>,
+    /// The SNAT addresses of new flows.
+    pub snat: SnatRange,
+}
+
+/// A way out; never changes as long as the number is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// The device frames are sent from.
+    pub ifindex: u32,
+    /// Source MAC address.
+    pub mac: [u8; 6],
+    /// VLAN identifier.
+    pub vlan: Option<u16>,
+}
+
+/// What the maps hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The balancer's addresses.
+    pub addresses: BTreeMap<IpAddr, LocalAddress>,
+    /// Source addresses.
+    pub snats: BTreeMap<(Family, SnatSlot), Snat>,
+    /// Listeners.
+    pub listeners: BTreeMap<ListenerId, Listener>,
+    /// Backend services.
+    pub services: BTreeMap<ServiceId, Service>,
+    /// Backends.
+    pub backends: BTreeMap<BackendId, Backend>,
+    /// Ways out.
+    pub egresses: BTreeMap<EgressId, Egress>,
+}
+
+/// One change of the maps. Each is idempotent, and each leaves the maps in a state that packets may meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Makes or replaces an address.
+    PutAddress(IpAddr, LocalAddress),
+    /// Removes an address.
+    RemoveAddress(IpAddr),
+    /// Makes a SNAT address.
+    PutSnat(Family, SnatSlot, Snat),
+    /// Removes a SNAT address.
+    RemoveSnat(Family, SnatSlot),
+    /// Makes or replaces a listener.
+    PutListener(ListenerId, Listener),
+    /// Removes a listener.
+    RemoveListener(ListenerId, Listener),
+    /// Makes or replaces a service; each wheel is exchanged at once.
+    PutService(ServiceId, Service),
+    /// Removes a service.
+    RemoveService(ServiceId),
+    /// Makes or replaces a backend.
+    PutBackend(BackendId, Backend),
+    /// Removes a backend.
+    RemoveBackend(BackendId),
+    /// Makes a way out.
+    PutEgress(EgressId, Egress),
+    /// Removes a way out.
+    RemoveEgress(EgressId),
+}
+
+impl Image {
+    /// Carries out one change.
+    pub fn apply(&mut self, op: &Op) {
+        match op.clone() {
+            Op::PutAddress(address, local) => drop(self.addresses.insert(address, local)),
+            Op::RemoveAddress(address) => drop(self.addresses.remove(&address)),
+            Op::PutSnat(family, slot, snat) => drop(self.snats.insert((family, slot), snat)),
+            Op::RemoveSnat(family, slot) => drop(self.snats.remove(&(family, slot))),
+            Op::PutListener(id, listener) => drop(self.listeners.insert(id, listener)),
+            Op::RemoveListener(id, _) => drop(self.listeners.remove(&id)),
+            Op::PutService(id, service) => drop(self.services.insert(id, service)),
+            Op::RemoveService(id) => drop(self.services.remove(&id)),
+            Op::PutBackend(id, backend) => drop(self.backends.insert(id, backend)),
+            Op::RemoveBackend(id) => drop(self.backends.remove(&id)),
+            Op::PutEgress(id, egress) => drop(self.egresses.insert(id, egress)),
+            Op::RemoveEgress(id) => drop(self.egresses.remove(&id)),
+        }
+    }
+}
+
+/// A MAC address as people write it.
+pub struct MacText(pub [u8; 6]);
+
+impl fmt::Display for MacText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The golden form: a line for each entry.
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addresses, snats, listeners, services, backends, egresses } = self;
+        for (address, LocalAddress { vip, snat, host }) in addresses {
+            write!(f, "address {address}")?;
+            vip.iter().try_for_each(|vip| write!(f, " vip={vip}"))?;
+            snat.iter().try_for_each(|slot| write!(f, " snat={slot}"))?;
+            writeln!(f, "{}", if *host { " host" } else { "" })?;
+        }
+        for ((family, slot), Snat { address, first_port, ports }) in snats {
+            writeln!(f, "snat {family}/{slot} {address} ports={first_port}+{ports}")?;
+        }
+        for (id, listener) in listeners {
+            let Listener { vip, protocol, port, service, idle_timeout, closed_to_new } = listener;
+            let closed = if *closed_to_new { " closed-to-new" } else { "" };
+            writeln!(f, "listener {id} vip={vip} {protocol}/{port} service={service} idle={idle_timeout:?}{closed}")?;
+        }
+        for (id, Service { wheels }) in services {
+            for family in Family::ALL {
+                let slots: Vec<String> = wheels[family.index()].iter().map(ToString::to_string).collect();
+                writeln!(f, "service {id} {family} [{}]", slots.join(" "))?;
+            }
+        }
+        for (id, Backend { address, state, next_hop, snat }) in backends {
+            let state = match state {
+                BackendState::Serving => "serving",
+                BackendState::Expired(OnDrainExpiry::Reset) => "expired-reset",
+                BackendState::Expired(OnDrainExpiry::Silent) => "expired-silent",
+            };
+            write!(f, "backend {id} {address} {state} snat={}+{}", snat.first, snat.count)?;
+            match next_hop {
+                Some(NextHop { egress, mac }) => writeln!(f, " via={egress} {}", MacText(*mac))?,
+                None => writeln!(f, " unresolved")?,
+            }
+        }
+        for (id, Egress { ifindex, mac, vlan }) in egresses {
+            let vlan = vlan.map_or_else(String::new, |vlan| format!(" vlan={vlan}"));
+            writeln!(f, "egress {id} ifindex={ifindex} {}{vlan}", MacText(*mac))?;
+        }
+        Ok(())
+    }
+}

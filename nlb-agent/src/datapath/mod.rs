@@ -1,0 +1,94 @@
+//! The door to the kernel: everything the agent does with the datapath's maps goes through [`Datapath`].
+//!
+//! [`aya`] is the real one, [`fake`] keeps an image in memory, [`faulty`] fails at times.
+
+pub mod aya;
+mod error;
+pub mod fake;
+pub mod faulty;
+mod image;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::{
+    error::DatapathError,
+    image::{
+        Backend, BackendId, BackendState, Egress, EgressId, Family, Image, Listener, ListenerId, LocalAddress, MacText,
+        NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+    },
+};
+use crate::status::InterfaceStatus;
+
+/// A datapath.
+pub trait Datapath: Send {
+    /// Reads back what the maps hold.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn image(&self) -> Result<Image, DatapathError>;
+
+    /// Carries out one change; doing it twice is the same as doing it once.
+    ///
+    /// # Errors
+    /// A map cannot be written; packets still meet a consistent state.
+    fn apply(&mut self, op: &Op) -> Result<(), DatapathError>;
+
+    /// Ends flows that are idle, closed or past their backend's time, and counts the others.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn sweep(&mut self) -> Result<FlowCounts, DatapathError>;
+
+    /// Keeps new flows from using these ports of a SNAT address: those that sockets of the host use. All others
+    /// may be used (again).
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn exclude_ports(&mut self, family: Family, slot: SnatSlot, ports: &BTreeSet<u16>) -> Result<(), DatapathError>;
+
+    /// What passed each backend.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn traffic(&self, backends: &[BackendId]) -> Result<BTreeMap<BackendId, Traffic>, DatapathError>;
+
+    /// How many packets met each verdict, in the order of their numbers.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn verdicts(&self) -> Result<Vec<u64>, DatapathError>;
+
+    /// Where the program is attached.
+    fn interfaces(&self) -> Vec<InterfaceStatus>;
+}
+
+/// Flows by what holds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowCounts {
+    /// By backend.
+    pub backends: BTreeMap<BackendId, BackendFlows>,
+    /// Connections, closed ones included, by SNAT address.
+    pub snats: BTreeMap<(Family, SnatSlot), u64>,
+    /// How many this sweep ended.
+    pub ended: u64,
+}
+
+/// The flows of one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendFlows {
+    /// Half-open and established.
+    pub active: u64,
+    /// These and the closed ones whose last packets may still come: while there are any, the number is in use.
+    pub held: u64,
+}
+
+/// What passed a backend since its number was given to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets of both directions.
+    pub packets: u64,
+    /// Bytes of both directions.
+    pub bytes: u64,
+    /// Connections opened.
+    pub connections: u64,
+}

@@ -1,0 +1,147 @@
+//! What binds resources to each other, one function per kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Kind, Name, Resource, Rule, ServerGroup, State};
+
+impl State {
+    /// Checks every rule that binds resources.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn check(&self) -> Result<(), Rule> {
+        self.check_load_balancers()?;
+        self.check_server_groups()?;
+        self.check_backend_services()?;
+        self.check_listeners()
+    }
+
+    /// Every balancer has a VIP, and every VIP one balancer.
+    fn check_load_balancers(&self) -> Result<(), Rule> {
+        let mut owners = BTreeMap::new();
+        for (name, balancer) in &self.load_balancers {
+            if balancer.spec.addresses.is_empty() {
+                return Err(Rule::NoAddress { name: name.clone() });
+            }
+            for &address in &balancer.spec.addresses {
+                match owners.insert(address, name) {
+                    None => {}
+                    Some(owner) if owner == name => {
+                        return Err(Rule::AddressTwice { name: name.clone(), address });
+                    }
+                    Some(owner) => {
+                        return Err(Rule::AddressTaken { name: name.clone(), address, owner: owner.clone() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Servers of a group differ in name, and in address and port.
+    fn check_server_groups(&self) -> Result<(), Rule> {
+        self.server_groups.iter().try_for_each(|(name, group)| check_servers(name, &group.spec))
+    }
+
+    /// Groups exist, none is named twice, and no two of a service's servers share address and port.
+    fn check_backend_services(&self) -> Result<(), Rule> {
+        for (name, service) in &self.backend_services {
+            let service = &service.spec;
+            let mut groups = BTreeSet::new();
+            let mut backends = BTreeMap::new();
+            for group_name in &service.server_groups {
+                if !groups.insert(group_name) {
+                    return Err(Rule::GroupTwice { name: name.clone(), group: group_name.clone() });
+                }
+                let group =
+                    self.reference::<ServerGroup>(Kind::BackendService, name, "server_groups", group_name)?;
+                for server in &group.servers {
+                    let place = format!("{group_name}/{}", server.name);
+                    let address = service.socket_addr(server);
+                    if let Some(first) = backends.insert(address, place.clone()) {
+                        return Err(Rule::BackendTwice { name: name.clone(), first, second: place, address });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Balancer and service exist, the protocol is the service's, and the port is free.
+    fn check_listeners(&self) -> Result<(), Rule> {
+        let mut owners = BTreeMap::new();
+        for (name, listener) in &self.listeners {
+            let listener = &listener.spec;
+            let of = Kind::Listener;
+            self.reference::<super::LoadBalancer>(of, name, "load_balancer", &listener.load_balancer)?;
+            let service = self.reference::<super::BackendService>(
+                of,
+                name,
+                "backend_service",
+                &listener.backend_service,
+            )?;
+            if listener.protocol != service.protocol {
+                return Err(Rule::ProtocolMismatch {
+                    name: name.clone(),
+                    protocol: listener.protocol,
+                    backend_service: listener.backend_service.clone(),
+                    expected: service.protocol,
+                });
+            }
+            let place = (&listener.load_balancer, listener.protocol, listener.port);
+            if let Some(owner) = owners.insert(place, name) {
+                return Err(Rule::PortTaken {
+                    name: name.clone(),
+                    load_balancer: listener.load_balancer.clone(),
+                    protocol: listener.protocol,
+                    port: listener.port,
+                    owner: Name::clone(owner),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The resource that `field` of `kind` `name` refers to.
+    fn reference<R: Resource>(
+        &self,
+        kind: Kind,
+        name: &Name,
+        field: &'static str,
+        target: &Name,
+    ) -> Result<&R, Rule> {
+        match R::all(self).get(target) {
+            Some(stored) => Ok(&stored.spec),
+            None => Err(Rule::DanglingReference {
+                kind,
+                name: name.clone(),
+                field,
+                target_kind: R::KIND,
+                target: target.clone(),
+            }),
+        }
+    }
+}
+
+fn check_servers(group: &Name, ServerGroup { servers }: &ServerGroup) -> Result<(), Rule> {
+    let mut names = BTreeSet::new();
+    let mut places = BTreeMap::new();
+    for server in servers {
+        if !names.insert(&server.name) {
+            return Err(Rule::ServerNameTwice { name: group.clone(), server: server.name.clone() });
+        }
+        if let Some(first) = places.insert((server.address, server.port), &server.name) {
+            return Err(Rule::ServerAddressTwice {
+                name: group.clone(),
+                first: first.clone(),
+                second: server.name.clone(),
+                address: server.address,
+                port: server.port,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+use std::{fmt, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// A set of VIPs that listeners listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// Which of the products this is.
+    #[serde(rename = "type", default)]
+    pub kind: LoadBalancerType,
+    /// The VIPs; at least one, unicast, none twice.
+    #[serde(deserialize_with = "super::field::address::deserialize_list")]
+    pub addresses: Vec<IpAddr>,
+    /// Whether deletion is refused.
+    #[serde(default)]
+    pub delete_protection: bool,
+    /// Whether the VIPs are served.
+    #[serde(default = "super::field::yes")]
+    pub enabled: bool,
+}
+
+/// The products of the contract that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadBalancerType {
+    /// Stateful layer-4 balancer.
+    #[default]
+    Nlb,
+}
+
+impl fmt::Display for LoadBalancerType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nlb => "nlb",
+        })
+    }
+}

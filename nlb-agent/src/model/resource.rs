@@ -1,0 +1,90 @@
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{BackendService, Kind, Listener, LoadBalancer, Name, ServerGroup, State, Stored};
+
+/// A kind of resource: what [`State`]'s operations need to know to treat all kinds alike.
+pub trait Resource:
+    Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+    /// Which kind.
+    const KIND: Kind;
+
+    /// The resources of this kind.
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>>;
+
+    /// The resources of this kind, to be changed.
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>>;
+
+    /// The fields that no update may change, with their values.
+    fn immutable_fields(&self) -> Vec<(&'static str, String)>;
+}
+
+impl Resource for LoadBalancer {
+    const KIND: Kind = Kind::LoadBalancer;
+
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>> {
+        &state.load_balancers
+    }
+
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
+        &mut state.load_balancers
+    }
+
+    fn immutable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![("type", self.kind.to_string())]
+    }
+}
+
+impl Resource for ServerGroup {
+    const KIND: Kind = Kind::ServerGroup;
+
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>> {
+        &state.server_groups
+    }
+
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
+        &mut state.server_groups
+    }
+
+    fn immutable_fields(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+impl Resource for BackendService {
+    const KIND: Kind = Kind::BackendService;
+
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>> {
+        &state.backend_services
+    }
+
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
+        &mut state.backend_services
+    }
+
+    fn immutable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![("protocol", self.protocol.to_string()), ("port", self.port.to_string())]
+    }
+}
+
+impl Resource for Listener {
+    const KIND: Kind = Kind::Listener;
+
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>> {
+        &state.listeners
+    }
+
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
+        &mut state.listeners
+    }
+
+    fn immutable_fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("load_balancer", self.load_balancer.to_string()),
+            ("protocol", self.protocol.to_string()),
+            ("port", self.port.to_string()),
+        ]
+    }
+}

@@ -1,0 +1,62 @@
+//! What the agent tells about the running datapath, in domain types.
+
+use std::time::Duration;
+
+use crate::{
+    health::Health,
+    model::{AdminState, BackendKey, Name, Weight},
+};
+
+/// A server as a backend service sees it, now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendStatus {
+    /// Absent where no listener refers to the service.
+    pub listener: Option<Name>,
+    /// Which backend.
+    pub key: BackendKey,
+    /// As configured; as last configured if it is removed.
+    pub weight: Weight,
+    /// As configured.
+    pub admin_state: AdminState,
+    /// What probes say.
+    pub health: Health,
+    /// `Some` while draining: the time to go.
+    pub drain_remaining: Option<Duration>,
+    /// No longer configured: here until its connections end.
+    pub removed: bool,
+    /// What the datapath counted.
+    pub counters: BackendCounters,
+}
+
+/// What the datapath counted for one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendCounters {
+    /// Half-open and established connections.
+    pub active_connections: u64,
+    /// Connections ever given to it.
+    pub new_connections: u64,
+    /// Packets of both directions.
+    pub packets: u64,
+    /// Bytes of both directions, link-layer headers included.
+    pub bytes: u64,
+}
+
+/// How many packets met one verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerdictCount {
+    /// E.g. `DROP_NO_LISTENER`.
+    pub name: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// Since the datapath was loaded first.
+    pub packets: u64,
+}
+
+/// An interface the datapath is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// The device's name.
+    pub name: String,
+    /// `driver` or `skb`.
+    pub xdp_mode: &'static str,
+}

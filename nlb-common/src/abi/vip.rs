@@ -1,0 +1,35 @@
+//! The addresses the balancer answers to.
+
+use super::{layout, pod};
+
+/// What a destination address is to the balancer. Map `ADDRESSES_V4`, `ADDRESSES_V6`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddress {
+    /// The VIP's number, part of the listener's key; 0: not a VIP.
+    pub vip: u32,
+    /// The SNAT slot plus one; 0: no SNAT address.
+    pub snat: u32,
+    /// 1 if the address is the host's own: what the balancer does not want goes up to the kernel.
+    pub host: u32,
+}
+
+/// A source address of `nat`, and the range of its ports. Arrays `SNATS_V4`, `SNATS_V6`; the index is the slot.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snat {
+    /// The address; IPv4 in the first word.
+    pub address: [u32; 4],
+    /// The first port that may be used, in host byte order.
+    pub first_port: u16,
+    /// How many may be used from there; 0: the slot is empty.
+    pub ports: u16,
+    /// Where the search for a free port goes on; the kernel adds to it atomically.
+    pub cursor: u32,
+}
+
+layout! {
+    LocalAddress: 12, 4;
+    Snat: 24, 4;
+}
+pod!(LocalAddress, Snat);

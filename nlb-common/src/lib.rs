@@ -1,0 +1,19 @@
+//! What nlb's kernel and user space share.
+//!
+//! [`abi`] holds every type that crosses a map; the other modules are the pure parts of the packet path, which
+//! run on the host just as in the kernel, and are tested there.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod addr;
+pub mod be;
+pub mod bytes;
+pub mod checksum;
+pub mod hash;
+pub mod packet;
+pub mod tcp;
+pub mod ticks;
+pub mod verdict;

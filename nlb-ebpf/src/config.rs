@@ -1,0 +1,23 @@
+//! Constants that the agent patches when it loads the program; the verifier then treats them as such.
+
+use core::ptr::read_volatile;
+
+#[unsafe(no_mangle)]
+static HASH_SEED: u64 = 0;
+
+#[unsafe(no_mangle)]
+static FLOW_MASK: u32 = 0;
+
+/// Seed of the packet hash.
+#[inline(always)]
+pub fn hash_seed() -> u64 {
+    // SAFETY: a static of this program; volatile, because its value here is not the one that is loaded.
+    unsafe { read_volatile(&raw const HASH_SEED) }
+}
+
+/// The flow tables' number of sets minus one.
+#[inline(always)]
+pub fn flow_mask() -> u32 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const FLOW_MASK) }
+}

@@ -1,0 +1,52 @@
+//! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
+//!
+//! The packet's way: [`pipeline`] parses and tells whose packet it is; [`forward`] takes a client's packet to its
+//! server ([`flow`] and [`conn`] remember which, [`schedule`] picks for new connections), [`reply`] takes the
+//! server's packet to its client, [`reset`] answers what has no future, [`transmit`] sends.
+#![no_std]
+#![no_main]
+// Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
+
+mod clock;
+mod config;
+mod conn;
+mod counters;
+mod family;
+mod flow;
+mod forward;
+mod maps;
+mod outcome;
+mod pipeline;
+mod reply;
+mod reset;
+mod schedule;
+mod shared;
+mod transmit;
+
+use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext};
+use aya_log_ebpf::debug;
+
+/// The entry: one packet in, its action out.
+#[xdp]
+pub fn nlb(ctx: XdpContext) -> u32 {
+    let outcome = pipeline::run(&ctx);
+    counters::verdict(outcome.verdict());
+    if outcome.action() == XDP_DROP {
+        // Dead code unless the agent asked for the datapath's log.
+        debug!(&ctx, "drop: verdict {}", outcome.verdict());
+    }
+    outcome.action()
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets a program call GPL-only helpers if its licence is one of a few strings.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

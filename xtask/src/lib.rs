@@ -1,0 +1,3 @@
+//! What `cargo xtask` and `nlbctl` share.
+
+pub mod ctl;
