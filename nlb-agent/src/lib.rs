@@ -8,5 +8,6 @@ pub mod health;
 pub mod model;
 pub mod neigh;
 pub mod reconcile;
+pub mod schedule;
 pub mod status;
 pub mod store;

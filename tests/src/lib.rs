@@ -5,6 +5,7 @@ pub mod agent;
 pub mod client;
 pub mod ctl;
 pub mod manifest;
+pub mod packet;
 pub mod servers;
 pub mod wait;
 pub mod world;

@@ -124,6 +124,13 @@ pub struct Listener {
     pub closed_to_new: bool,
 }
 
+impl Listener {
+    /// What packets are told apart by: no two listeners share it.
+    pub fn key(&self) -> (VipId, u16, bool) {
+        (self.vip, self.port, self.protocol == Protocol::Tcp)
+    }
+}
+
 /// A backend service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {

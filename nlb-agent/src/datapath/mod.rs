@@ -67,6 +67,8 @@ pub trait Datapath: Send {
 pub struct FlowCounts {
     /// By backend.
     pub backends: BTreeMap<BackendId, BackendFlows>,
+    /// Connections, closed ones included, by listener.
+    pub listeners: BTreeMap<ListenerId, u64>,
     /// Connections, closed ones included, by SNAT address.
     pub snats: BTreeMap<(Family, SnatSlot), u64>,
     /// How many this sweep ended.

@@ -17,7 +17,7 @@ use nlb_common::{
 };
 
 use super::{mapped::Mapped, words};
-use crate::datapath::{BackendId, DatapathError, Family, FlowCounts, SnatSlot};
+use crate::datapath::{BackendId, DatapathError, Family, FlowCounts, ListenerId, SnatSlot};
 
 /// Entries that were reserved at the last sweep: whoever reserved them takes microseconds, so one that still is
 /// at the next sweep was left behind by an agent that died in the middle.
@@ -70,6 +70,7 @@ where
                 let flows = counts.backends.entry(BackendId(conn.backend)).or_default();
                 flows.held += 1;
                 flows.active += u64::from(self.status(index)?.state().is_active());
+                *counts.listeners.entry(ListenerId(conn.listener)).or_default() += 1;
             }
             counts.snats.insert((self.family, slot), held);
         }

@@ -22,7 +22,10 @@ impl AyaDatapath {
             Op::PutAddress(address, local) => self.put_address(address, local),
             Op::RemoveAddress(address) => self.remove_address(address),
             Op::PutSnat(family, slot, snat) => self.put_snat(family, slot, Some(snat)),
-            Op::RemoveSnat(family, slot) => self.put_snat(family, slot, None),
+            Op::RemoveSnat(family, slot) => {
+                wait_for_packets();
+                self.put_snat(family, slot, None)
+            }
             Op::PutListener(id, listener) => self.put_listener(id, &listener),
             Op::RemoveListener(id, listener) => self.remove_listener(id, &listener),
             Op::PutService(id, ref service) => self.put_service(id, service),
@@ -30,7 +33,10 @@ impl AyaDatapath {
             Op::PutBackend(id, backend) => self.put_backend(id, &backend),
             Op::RemoveBackend(id) => self.remove_backend(id),
             Op::PutEgress(id, egress) => self.put_egress(id, egress),
-            Op::RemoveEgress(id) => self.put_egress(id, Egress { ifindex: 0, mac: [0; 6], vlan: None }),
+            Op::RemoveEgress(id) => {
+                wait_for_packets();
+                self.put_egress(id, Egress { ifindex: 0, mac: [0; 6], vlan: None })
+            }
         }
     }
 
@@ -174,6 +180,18 @@ impl AyaDatapath {
         // SAFETY: an entry of a mapped array that only the agent writes, and that no backend names yet or any more.
         unsafe { entry.write_volatile(encode::egress(egress)) };
         Ok(())
+    }
+}
+
+/// Waits until every packet that was on its way through the program is through, and with it every reference that
+/// it had read: an XDP program runs in an RCU read-side section, and `MEMBARRIER_CMD_GLOBAL` is an RCU grace
+/// period (membarrier(2)).
+fn wait_for_packets() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: takes numbers only.
+    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
+        // Not on every kernel (nohz_full): a hundred thousand times what a packet takes will do.
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

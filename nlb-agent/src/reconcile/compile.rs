@@ -1,0 +1,326 @@
+//! From everything the agent knows to what the datapath shall hold: pure, but for the numbers it gives away.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use super::{
+    ids::{Exhausted, Ids, Kind},
+    ports::HostPorts,
+};
+use crate::{
+    datapath::{
+        Backend, BackendId, BackendState, Egress, EgressId, Family, FlowCounts, Image, Listener, ListenerId,
+        LocalAddress, MacText, NextHop, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+    },
+    drain::{Drains, Phase},
+    health::Health,
+    model::{BackendKey, BackendService, Name, OnAllUnhealthy, State, Weight},
+    neigh::View,
+    schedule::wheel,
+};
+
+/// Everything the agent knows.
+pub(super) struct Inputs<'a> {
+    pub(super) state: &'a State,
+    pub(super) health: &'a HealthView,
+    pub(super) drains: &'a Drains,
+    pub(super) view: &'a View,
+    /// The operator's SNAT addresses; none of a family: the egress interface's own.
+    pub(super) nat_sources: &'a [IpAddr],
+    pub(super) host_ports: &'a HostPorts,
+    pub(super) flows: &'a FlowCounts,
+    pub(super) applied: &'a Image,
+    /// Listeners that are no longer configured, but stay.
+    pub(super) retired: &'a BTreeSet<ListenerId>,
+}
+
+/// Health in force, by backend.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HealthView {
+    /// What probes say; `Unchecked` where nothing probes.
+    pub(super) probed: BTreeMap<BackendKey, Health>,
+    /// Services none of whose servers is healthy, and which therefore use all of them.
+    pub(super) failing_open: BTreeSet<Name>,
+}
+
+impl HealthView {
+    /// Takes what probes say for every configured backend.
+    pub(super) fn new(state: &State, known: &BTreeMap<BackendKey, Health>) -> Self {
+        let mut probed = BTreeMap::new();
+        for key in state.configured_backends().into_keys() {
+            let checked = state.backend_services.get(&key.service).is_some_and(|service| is_checked(&service.spec));
+            let health = known.get(&key).copied().unwrap_or(Health::Unknown);
+            probed.insert(key, if checked { health } else { Health::Unchecked });
+        }
+        let failing_open = state
+            .backend_services
+            .iter()
+            .filter(|(name, service)| {
+                let mut servers = probed.iter().filter(|(key, _)| key.service == **name).peekable();
+                service.spec.on_all_unhealthy == OnAllUnhealthy::FailOpen
+                    && servers.peek().is_some()
+                    && servers.all(|(_, health)| !health.is_usable())
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        Self { probed, failing_open }
+    }
+
+    /// The health in force.
+    pub(super) fn in_force(&self, key: &BackendKey) -> Health {
+        let probed = self.probed.get(key).copied().unwrap_or(Health::Unknown);
+        if self.failing_open.contains(&key.service) { Health::Healthy } else { probed }
+    }
+}
+
+/// Whether a service's servers are probed.
+pub(super) fn is_checked(service: &BackendService) -> bool {
+    service.health_check.as_ref().is_some_and(|check| check.enabled)
+}
+
+/// The name that a backend's number is remembered under.
+pub(super) fn backend_name(key: &BackendKey) -> String {
+    // A struct of strings and numbers always serialises.
+    serde_json::to_string(key).unwrap_or_default()
+}
+
+/// The numbers of the configured listeners, with the draining time of each.
+pub(super) fn listeners(
+    state: &State,
+    ids: &mut Ids,
+) -> Result<BTreeMap<ListenerId, Duration>, Exhausted> {
+    let mut numbers = BTreeMap::new();
+    for (name, listener) in &state.listeners {
+        let Some(balancer) = state.load_balancers.get(&listener.spec.load_balancer) else { continue };
+        let service = state.backend_services.get(&listener.spec.backend_service);
+        let drain_time = service.map_or(Duration::ZERO, |service| service.spec.connection_draining.as_duration());
+        if balancer.spec.enabled {
+            for vip in &balancer.spec.addresses {
+                numbers.insert(listener_id(ids, name, *vip)?, drain_time);
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+fn listener_id(ids: &mut Ids, name: &Name, vip: IpAddr) -> Result<ListenerId, Exhausted> {
+    ids.get(Kind::Listener, &format!("{name}@{vip}")).map(ListenerId)
+}
+
+/// What the datapath shall hold.
+pub(super) fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<Image, Exhausted> {
+    let mut compiler = Compiler { inputs, ids, image: Image::default() };
+    compiler.backends()?;
+    compiler.services()?;
+    compiler.listeners()?;
+    compiler.addresses()?;
+    Ok(compiler.image)
+}
+
+struct Compiler<'a> {
+    inputs: &'a Inputs<'a>,
+    ids: &'a mut Ids,
+    image: Image,
+}
+
+impl Compiler<'_> {
+    /// Every backend that gets packets: the configured ones, those that drain, and those that nobody knows any
+    /// more but that have connections.
+    fn backends(&mut self) -> Result<(), Exhausted> {
+        let Inputs { state, drains, flows, applied, .. } = *self.inputs;
+        self.retain_snats();
+        let mut keys: BTreeSet<BackendKey> = state.configured_backends().into_keys().collect();
+        let mut named = BTreeSet::new();
+        for (name, number) in self.ids.names(Kind::Backend) {
+            named.insert(BackendId(number));
+            if let (true, Ok(key)) =
+                (applied.backends.contains_key(&BackendId(number)), serde_json::from_str(name))
+            {
+                keys.insert(key);
+            }
+        }
+        for key in keys {
+            let state = match drains.phase(&key) {
+                Phase::Active | Phase::Draining { .. } => BackendState::Serving,
+                Phase::Expired(mode) => BackendState::Expired(mode),
+                Phase::Gone => continue,
+            };
+            let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&key))?);
+            let backend = self.backend(id, &key, state)?;
+            self.image.backends.insert(id, backend);
+        }
+        for (id, backend) in &applied.backends {
+            if !named.contains(id) && flows.backends.get(id).is_some_and(|flows| flows.held > 0) {
+                self.image.backends.insert(*id, *backend);
+            }
+        }
+        Ok(())
+    }
+
+    fn backend(&mut self, id: BackendId, key: &BackendKey, state: BackendState) -> Result<Backend, Exhausted> {
+        let Inputs { view, applied, .. } = *self.inputs;
+        let before = applied.backends.get(&id).copied();
+        let resolution = view.resolutions.get(&key.address).copied().unwrap_or_default();
+        let next_hop = match resolution.next_hop {
+            Some(hop) => Some(self.next_hop(&hop)?),
+            // What was known is better than nothing: the neighbour may only be slow to answer.
+            None => before.and_then(|before| before.next_hop).filter(|hop| self.retain_egress(hop.egress)),
+        };
+        let snat = match self.snat(id, key.address, resolution.source)? {
+            Some(range) => range,
+            None => before.map_or(SnatRange { first: SnatSlot(0), count: 0 }, |before| before.snat),
+        };
+        Ok(Backend { address: key.socket_addr(), state, next_hop, snat })
+    }
+
+    fn next_hop(&mut self, hop: &crate::neigh::NextHop) -> Result<NextHop, Exhausted> {
+        let crate::neigh::NextHop { interface, vlan, source_mac, mac } = *hop;
+        let name = format!("{interface}/{}/{}", MacText(source_mac), vlan.unwrap_or(0));
+        let number = self.ids.get(Kind::Egress, &name)?;
+        let egress = EgressId(u16::try_from(number).unwrap_or(u16::MAX));
+        self.image.egresses.insert(egress, Egress { ifindex: interface, mac: source_mac, vlan });
+        Ok(NextHop { egress, mac })
+    }
+
+    fn retain_egress(&mut self, id: EgressId) -> bool {
+        let known = self.inputs.applied.egresses.get(&id);
+        known.map(|egress| self.image.egresses.insert(id, *egress)).is_some()
+    }
+
+    /// SNAT addresses whose ports are in use stay as they are.
+    fn retain_snats(&mut self) {
+        let Inputs { flows, applied, .. } = *self.inputs;
+        for (key, snat) in &applied.snats {
+            if flows.snats.get(key).is_some_and(|&connections| connections > 0) {
+                self.image.snats.insert(*key, *snat);
+            }
+        }
+    }
+
+    /// The SNAT addresses of a backend: the operator's, or the host's own on the way to the server.
+    fn snat(&mut self, id: BackendId, server: IpAddr, source: Option<IpAddr>) -> Result<Option<SnatRange>, Exhausted> {
+        let family = Family::of(server);
+        let chosen: Vec<IpAddr> =
+            self.inputs.nat_sources.iter().copied().filter(|address| Family::of(*address) == family).collect();
+        let addresses = if chosen.is_empty() { source.into_iter().collect() } else { chosen };
+        let mut slots = BTreeSet::new();
+        for address in addresses {
+            slots.insert(self.snat_slot(family, address)?);
+        }
+        let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else {
+            return Ok(None);
+        };
+        let count = u16::try_from(slots.len()).unwrap_or(u16::MAX);
+        if last.0 - first.0 < count {
+            return Ok(Some(SnatRange { first, count }));
+        }
+        // Not in a row, after the list was edited: each backend has one of them.
+        let turn = id.0 as usize % slots.len();
+        Ok(slots.into_iter().nth(turn).map(|first| SnatRange { first, count: 1 }))
+    }
+
+    fn snat_slot(&mut self, family: Family, address: IpAddr) -> Result<SnatSlot, Exhausted> {
+        let Inputs { applied, host_ports, view, .. } = *self.inputs;
+        let number = self.ids.get(Kind::Snat(family), &address.to_string())?;
+        let slot = SnatSlot(u16::try_from(number).unwrap_or(u16::MAX));
+        let known = applied.snats.get(&(family, slot)).filter(|snat| snat.address == address).copied();
+        let snat = known.unwrap_or_else(|| {
+            let ports = host_ports.usable(address, &view.host_addresses);
+            Snat { address, first_port: ports.first, ports: ports.count() }
+        });
+        self.image.snats.insert((family, slot), snat);
+        Ok(slot)
+    }
+
+    /// Every service that a listener leads to.
+    fn services(&mut self) -> Result<(), Exhausted> {
+        let state = self.inputs.state;
+        let listened: BTreeSet<&Name> =
+            state.listeners.values().map(|listener| &listener.spec.backend_service).collect();
+        let backends = state.configured_backends();
+        for name in listened {
+            let members = backends.values().filter(|backend| backend.key.service == *name);
+            let mut weighted: [Vec<(BackendId, u8)>; 2] = Default::default();
+            for backend in members {
+                let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&backend.key))?);
+                if self.is_eligible(id, &backend.key, backend.weight) {
+                    weighted[Family::of(backend.key.address).index()].push((id, backend.weight.get()));
+                }
+            }
+            let id = ServiceId(self.ids.get(Kind::Service, name.as_str())?);
+            let wheels = weighted.map(|weighted| wheel(&weighted));
+            self.image.services.insert(id, Service { wheels });
+        }
+        Ok(())
+    }
+
+    /// Whether a backend may get new connections.
+    fn is_eligible(&self, id: BackendId, key: &BackendKey, weight: Weight) -> bool {
+        let Inputs { drains, health, .. } = *self.inputs;
+        let has_source = self.image.backends.get(&id).is_some_and(|backend| backend.snat.count > 0);
+        weight.get() > 0 && drains.phase(key).takes_new() && health.in_force(key).is_usable() && has_source
+    }
+
+    /// Every listener, on each of its VIPs; and those that are gone but whose connections go on.
+    fn listeners(&mut self) -> Result<(), Exhausted> {
+        let Inputs { state, applied, retired, .. } = *self.inputs;
+        for (name, listener) in &state.listeners {
+            let Some(balancer) = state.load_balancers.get(&listener.spec.load_balancer) else { continue };
+            if !balancer.spec.enabled {
+                continue;
+            }
+            for address in &balancer.spec.addresses {
+                let id = listener_id(self.ids, name, *address)?;
+                let entry = Listener {
+                    vip: VipId(self.ids.get(Kind::Vip, &address.to_string())?),
+                    protocol: listener.spec.protocol,
+                    port: listener.spec.port.get(),
+                    service: ServiceId(self.ids.get(Kind::Service, listener.spec.backend_service.as_str())?),
+                    idle_timeout: listener.spec.effective_idle_timeout().as_duration(),
+                    closed_to_new: !listener.spec.enabled,
+                };
+                self.image.listeners.insert(id, entry);
+            }
+        }
+        let taken: BTreeSet<_> = self.image.listeners.values().map(Listener::key).collect();
+        for id in retired {
+            // A listener that took the place of a removed one has its connections, too.
+            if let Some(listener) = applied.listeners.get(id).filter(|listener| !taken.contains(&listener.key())) {
+                self.image.listeners.insert(*id, Listener { closed_to_new: true, ..*listener });
+                if let Some(service) = applied.services.get(&listener.service) {
+                    self.image.services.entry(listener.service).or_insert_with(|| service.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// VIPs that something listens on, or that are configured and answer with drops; and SNAT addresses.
+    fn addresses(&mut self) -> Result<(), Exhausted> {
+        let Inputs { state, view, .. } = *self.inputs;
+        let mut addresses: BTreeMap<IpAddr, LocalAddress> = BTreeMap::new();
+        let enabled = state.load_balancers.values().filter(|balancer| balancer.spec.enabled);
+        let configured: BTreeSet<IpAddr> = enabled.flat_map(|balancer| balancer.spec.addresses.iter().copied()).collect();
+        for address in configured {
+            let vip = VipId(self.ids.get(Kind::Vip, &address.to_string())?);
+            addresses.entry(address).or_default().vip = Some(vip);
+        }
+        for listener in self.image.listeners.values() {
+            let name = self.ids.name(Kind::Vip, listener.vip.0);
+            if let Some(address) = name.and_then(|name| name.parse().ok()) {
+                addresses.entry(address).or_default().vip = Some(listener.vip);
+            }
+        }
+        for ((_, slot), snat) in &self.image.snats {
+            addresses.entry(snat.address).or_default().snat = Some(*slot);
+        }
+        for (address, local) in &mut addresses {
+            local.host = view.host_addresses.contains(address);
+        }
+        self.image.addresses = addresses;
+        Ok(())
+    }
+}

@@ -1,0 +1,445 @@
+//! The reconciler: what it holds, and what wakes it up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    Applied, Handle, Status,
+    compile::{self, HealthView, Inputs, compile},
+    ids::{Exhausted, Ids, Kind},
+    memory::{self, difference},
+    plan::plan,
+    ports::HostPorts,
+    report,
+    retired::Retired,
+};
+use crate::{
+    datapath::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, ListenerId, Op},
+    drain::{Drains, KnownBackend, Wanted},
+    health::{Flip, Health, Targets},
+    model::{AdminState, BackendKey, State, Weight},
+    neigh::View,
+    store::{Store, StoreError},
+};
+
+/// How often flows are swept, and what failed is tried again.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the host's own ports are looked up.
+const PORTS_EVERY: u32 = 10;
+/// How long a change waits for the routes of servers it names first.
+const ROUTES_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why the agent cannot reconcile.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The datapath cannot be read or written.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The datapath has no place left.
+    #[error("{0}")]
+    Exhausted(String),
+    /// `/proc` cannot be read.
+    #[error("cannot read the host's port use from /proc: {0}")]
+    Ports(#[from] std::io::Error),
+}
+
+impl From<Exhausted> for ReconcileError {
+    fn from(error: Exhausted) -> Self {
+        Self::Exhausted(error.to_string())
+    }
+}
+
+/// What the reconciler hears and tells beside the store and the datapath.
+pub struct Inlets {
+    /// What probes find.
+    pub flips: mpsc::Receiver<Flip>,
+    /// What there is to probe.
+    pub targets: watch::Sender<Arc<Targets>>,
+    /// Routes and neighbours.
+    pub view: watch::Receiver<Arc<View>>,
+    /// The servers whose routes are wanted.
+    pub servers: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    /// The operator's SNAT addresses.
+    pub nat_sources: Vec<IpAddr>,
+}
+
+/// Holds the datapath, and all that is needed to know what it shall hold.
+pub struct Reconciler<D> {
+    store: Store,
+    datapath: D,
+    inlets: Inlets,
+    desired: watch::Receiver<(u64, Arc<State>)>,
+    applied_tx: watch::Sender<Applied>,
+    queries: mpsc::Receiver<oneshot::Sender<Status>>,
+
+    pub(super) revision: u64,
+    pub(super) state: Arc<State>,
+    pub(super) image: Image,
+    pub(super) flows: FlowCounts,
+    pub(super) ids: Ids,
+    pub(super) drains: Drains,
+    retired: Retired,
+    health: BTreeMap<BackendKey, Health>,
+    pub(super) health_view: HealthView,
+    pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
+    host_ports: HostPorts,
+    /// Whether `image` may differ from what the maps hold, because a write failed.
+    is_unsure: bool,
+}
+
+impl<D: Datapath> Reconciler<D> {
+    /// Takes over a datapath: reads back what it holds, and remembers what the agent knew of it.
+    ///
+    /// # Errors
+    /// Datapath, store or `/proc` cannot be read.
+    pub fn new(store: Store, mut datapath: D, inlets: Inlets) -> Result<(Self, Handle), ReconcileError> {
+        let image = datapath.image()?;
+        let flows = datapath.sweep()?;
+        let ids = Ids::new(&store.load(memory::IDS)?, held(&image));
+        let drains = Drains::new(store.load(memory::DRAINS)?);
+        let leaving = store.load(memory::LISTENER_DRAINS)?;
+        let retired = Retired::new(leaving.into_iter().map(|(id, times)| (ListenerId(id), times)).collect());
+        let health = store.load(memory::HEALTH)?;
+        let host_ports = HostPorts::read()?;
+        let mut desired = store.subscribe();
+        let (revision, state) = desired.borrow_and_update().clone();
+        let (queries_tx, queries) = mpsc::channel(16);
+        let applied_tx = watch::Sender::new(Applied::default());
+        let handle = Handle { applied: applied_tx.subscribe(), queries: queries_tx };
+        let reconciler = Self {
+            store,
+            datapath,
+            inlets,
+            desired,
+            applied_tx,
+            queries,
+            revision,
+            state,
+            image,
+            flows,
+            ids,
+            drains,
+            retired,
+            health,
+            health_view: HealthView::default(),
+            last_configured: BTreeMap::new(),
+            host_ports,
+            is_unsure: false,
+        };
+        Ok((reconciler, handle))
+    }
+
+    /// What probes said before the restart, to go on from.
+    pub fn remembered_health(&self) -> BTreeMap<BackendKey, Health> {
+        self.health.clone()
+    }
+
+    /// Reconciles until `shutdown`. The datapath stays as it is then.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut tick = interval(SWEEP_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0u32;
+        loop {
+            self.take_desired().await;
+            self.step();
+            let deadline = self.until_deadline();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = self.desired.changed() => if changed.is_err() { return },
+                Some(flip) = self.inlets.flips.recv() => self.take_flips(flip),
+                Ok(()) = self.inlets.view.changed() => {}
+                Some(query) = self.queries.recv() => {
+                    // The asker may have gone away.
+                    let _ = query.send(self.status());
+                }
+                () = sleep(deadline.unwrap_or(SWEEP_EVERY)), if deadline.is_some() => {}
+                _ = tick.tick() => {
+                    self.sweep(ticks % PORTS_EVERY == 0);
+                    ticks = ticks.wrapping_add(1);
+                }
+            }
+        }
+    }
+
+    /// Takes the newest desired state, and has its servers probed and routed; waits a little for the routes.
+    async fn take_desired(&mut self) {
+        (self.revision, self.state) = self.desired.borrow_and_update().clone();
+        let servers = self.servers();
+        let targets = self.targets();
+        self.inlets.targets.send_if_modified(|known| {
+            let changed = **known != targets;
+            if changed {
+                *known = Arc::new(targets);
+            }
+            changed
+        });
+        let wanted = servers.clone();
+        self.inlets.servers.send_if_modified(|known| {
+            let changed = **known != servers;
+            if changed {
+                *known = Arc::new(servers);
+            }
+            changed
+        });
+        let has_routes = |view: &Arc<View>| wanted.iter().all(|server| view.resolutions.contains_key(server));
+        if timeout(ROUTES_WITHIN, self.inlets.view.wait_for(has_routes)).await.is_err() {
+            warn!("routes to new servers take long; they get connections when their routes are known");
+        }
+        self.inlets.view.mark_unchanged();
+    }
+
+    /// The servers whose routes are needed: the configured ones, and those that still have connections.
+    fn servers(&self) -> BTreeSet<IpAddr> {
+        let configured = self.state.configured_backends().into_keys().map(|key| key.address);
+        configured.chain(self.image.backends.values().map(|backend| backend.address.ip())).collect()
+    }
+
+    fn targets(&self) -> Targets {
+        let mut targets = Targets::new();
+        for key in self.state.configured_backends().into_keys() {
+            let service = self.state.backend_services.get(&key.service).map(|service| &service.spec);
+            if let Some(check) = service.and_then(|service| service.health_check.as_ref()).filter(|check| check.enabled) {
+                targets.insert(key, Arc::new(check.clone()));
+            }
+        }
+        targets
+    }
+
+    fn take_flips(&mut self, first: Flip) {
+        let mut flip = Some(first);
+        let before = self.health.clone();
+        while let Some(Flip { key, health }) = flip {
+            self.health.insert(key, health);
+            flip = self.inlets.flips.try_recv().ok();
+        }
+        let (puts, removals) = difference(&before, &self.health);
+        if let Err(error) = self.store.save(memory::HEALTH, puts, removals) {
+            warn!(%error, "health is not remembered over a restart");
+        }
+    }
+
+    fn sweep(&mut self, look_at_ports: bool) {
+        match self.datapath.sweep() {
+            Ok(flows) => self.flows = flows,
+            Err(error) => error!(%error, "flows cannot be swept"),
+        }
+        if look_at_ports && let Err(error) = self.exclude_ports() {
+            warn!(%error, "ports of the host's sockets are not kept from flows");
+        }
+    }
+
+    /// Keeps flows from the ports that sockets of the host are bound to.
+    fn exclude_ports(&mut self) -> Result<(), ReconcileError> {
+        self.host_ports = HostPorts::read()?;
+        let own = self.inlets.view.borrow().host_addresses.clone();
+        for (&(family, slot), snat) in &self.image.snats {
+            let none = BTreeSet::new();
+            let ports = if own.contains(&snat.address) { &self.host_ports.bound } else { &none };
+            self.datapath.exclude_ports(family, slot, ports)?;
+        }
+        Ok(())
+    }
+
+    fn until_deadline(&self) -> Option<Duration> {
+        let deadline = self.drains.next_deadline()?;
+        Some(Duration::from_millis(deadline.saturating_sub(now_ms())))
+    }
+
+    /// One step: all the agent knows into the datapath. What fails is logged, told, and tried at the next step.
+    fn step(&mut self) {
+        let revision = self.revision;
+        let result = self.reconcile();
+        if let Err(error) = &result {
+            self.is_unsure = true;
+            error!(revision, %error, "the datapath does not hold the desired state yet");
+        }
+        let cause = result.err().map(|error| error.to_string());
+        self.applied_tx.send_if_modified(|applied| {
+            let before = (applied.revision, applied.failure.clone());
+            match cause {
+                None => *applied = Applied { revision, failure: None },
+                Some(cause) => applied.failure = Some((revision, cause)),
+            }
+            before != (applied.revision, applied.failure.clone())
+        });
+    }
+
+    fn reconcile(&mut self) -> Result<(), ReconcileError> {
+        if self.is_unsure {
+            self.image = self.datapath.image()?;
+            self.is_unsure = false;
+        }
+        let now = now_ms();
+        let state = Arc::clone(&self.state);
+        self.look_at_health(&state);
+        let wanted = self.wanted(&state);
+        let known = self.known();
+        let changes = self.drains.step(now, &wanted, &known);
+        self.store_if_any(memory::DRAINS, changes.puts, changes.removals)?;
+
+        let configured = compile::listeners(&state, &mut self.ids)?;
+        let leaving = self.retired.leaving().clone();
+        let in_datapath: Vec<ListenerId> = self.image.listeners.keys().copied().collect();
+        let retired = self.retired.step(now, configured, in_datapath.into_iter(), &self.flows.listeners);
+        let (puts, removals) = difference(&leaving, self.retired.leaving());
+        let puts = puts.into_iter().map(|(id, times)| (id.0, times)).collect();
+        self.store_if_any(memory::LISTENER_DRAINS, puts, removals.into_iter().map(|id| id.0).collect())?;
+
+        let view = Arc::clone(&self.inlets.view.borrow());
+        let inputs = Inputs {
+            state: &state,
+            health: &self.health_view,
+            drains: &self.drains,
+            view: &view,
+            nat_sources: &self.inlets.nat_sources,
+            host_ports: &self.host_ports,
+            flows: &self.flows,
+            applied: &self.image,
+            retired: &retired,
+        };
+        let desired = compile(&inputs, &mut self.ids)?;
+        // Numbers are remembered before the datapath has them: a crash in between must not give them away twice.
+        self.remember_ids()?;
+        let ops = plan(&desired, &self.image);
+        let new_snat = ops.iter().any(|op| matches!(op, Op::PutSnat(..)));
+        for op in &ops {
+            self.datapath.apply(op)?;
+            self.image.apply(op);
+        }
+        if new_snat {
+            self.exclude_ports()?;
+        }
+        if !ops.is_empty() {
+            info!(changes = ops.len(), revision = self.revision, "datapath changed");
+        }
+        self.forget(&state)
+    }
+
+    /// Computes the health in force, and says when a service begins or ends to fail open.
+    fn look_at_health(&mut self, state: &State) {
+        let view = HealthView::new(state, &self.health);
+        for service in view.failing_open.difference(&self.health_view.failing_open) {
+            error!(%service, "no server is healthy: all of them get traffic (on_all_unhealthy: fail_open)");
+        }
+        for service in self.health_view.failing_open.difference(&view.failing_open) {
+            info!(%service, "a server is healthy again: unhealthy ones get no traffic");
+        }
+        self.health_view = view;
+    }
+
+    /// Every configured backend, as the drain machine wants it.
+    fn wanted(&mut self, state: &State) -> BTreeMap<BackendKey, Wanted> {
+        let listened: BTreeSet<_> = state.listeners.values().map(|listener| &listener.spec.backend_service).collect();
+        let mut wanted = BTreeMap::new();
+        for (key, backend) in state.configured_backends() {
+            let Some(service) = state.backend_services.get(&key.service).map(|service| &service.spec) else { continue };
+            self.last_configured.insert(key.clone(), (backend.weight, backend.admin_state));
+            let entry = Wanted {
+                admin_state: backend.admin_state,
+                health: self.health_view.in_force(&key),
+                drain_time: service.connection_draining,
+                on_drain_expiry: service.on_drain_expiry,
+                on_unhealthy: service.on_unhealthy,
+                listened: listened.contains(&key.service),
+            };
+            wanted.insert(key, entry);
+        }
+        wanted
+    }
+
+    /// Every backend that the datapath holds and that has a name.
+    fn known(&self) -> BTreeMap<BackendKey, KnownBackend> {
+        self.held_backends()
+            .map(|(id, key)| {
+                let active_connections = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
+                (key, KnownBackend { active_connections })
+            })
+            .collect()
+    }
+
+    pub(super) fn held_backends(&self) -> impl Iterator<Item = (BackendId, BackendKey)> {
+        self.ids.names(Kind::Backend).filter_map(|(name, number)| {
+            let id = BackendId(number);
+            let key = self.image.backends.contains_key(&id).then(|| serde_json::from_str(name))?.ok()?;
+            Some((id, key))
+        })
+    }
+
+    fn remember_ids(&mut self) -> Result<(), ReconcileError> {
+        let (puts, removals) = self.ids.take_changes();
+        self.store_if_any(memory::IDS, puts.into_iter().collect(), removals.into_iter().collect())
+    }
+
+    /// Forgets the numbers and the health of what is gone.
+    fn forget(&mut self, state: &State) -> Result<(), ReconcileError> {
+        let used: BTreeSet<(Kind, u32)> = held(&self.image).into_iter().collect();
+        self.ids.retain(|kind, number| used.contains(&(kind, number)));
+        self.remember_ids()?;
+        let configured = state.configured_backends();
+        let gone: Vec<BackendKey> = self.health.keys().filter(|key| !configured.contains_key(key)).cloned().collect();
+        self.health.retain(|key, _| configured.contains_key(key));
+        self.store_if_any(memory::HEALTH, Vec::new(), gone)?;
+        let held: BTreeSet<BackendKey> = self.held_backends().map(|(_, key)| key).collect();
+        self.last_configured.retain(|key, _| configured.contains_key(key) || held.contains(key));
+        Ok(())
+    }
+
+    fn store_if_any<K: serde::Serialize, V: serde::Serialize>(
+        &self,
+        table: crate::store::memory::Table<K, V>,
+        puts: Vec<(K, V)>,
+        removals: Vec<K>,
+    ) -> Result<(), ReconcileError> {
+        if !puts.is_empty() || !removals.is_empty() {
+            self.store.save(table, puts, removals)?;
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let ids: Vec<BackendId> = self.image.backends.keys().copied().collect();
+        let traffic = self.datapath.traffic(&ids).unwrap_or_else(|error| {
+            error!(%error, "counters cannot be read");
+            BTreeMap::new()
+        });
+        Status {
+            backends: report::backends(self, &traffic, now_ms()),
+            verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
+            interfaces: self.datapath.interfaces(),
+        }
+    }
+}
+
+/// The numbers that an image uses.
+fn held(image: &Image) -> Vec<(Kind, u32)> {
+    let Image { addresses, snats, listeners, services, backends, egresses } = image;
+    let mut held: Vec<(Kind, u32)> = Vec::new();
+    held.extend(addresses.values().filter_map(|local| local.vip).map(|id| (Kind::Vip, id.0)));
+    held.extend(listeners.values().map(|listener| (Kind::Vip, listener.vip.0)));
+    held.extend(listeners.keys().map(|id| (Kind::Listener, id.0)));
+    held.extend(services.keys().map(|id| (Kind::Service, id.0)));
+    held.extend(backends.keys().map(|id| (Kind::Backend, id.0)));
+    held.extend(egresses.keys().map(|id| (Kind::Egress, u32::from(id.0))));
+    held.extend(snats.keys().map(|&(family, slot): &(Family, _)| (Kind::Snat(family), u32::from(slot.0))));
+    held
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
