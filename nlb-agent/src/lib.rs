@@ -1,10 +1,12 @@
 //! nlb's agent as a library: all of it but `main`.
 
 pub mod api;
+pub mod app;
 pub mod config;
 pub mod datapath;
 pub mod drain;
 pub mod health;
+pub mod metrics;
 pub mod model;
 pub mod neigh;
 pub mod reconcile;

@@ -69,6 +69,18 @@ impl Handle {
         }
     }
 
+    /// Waits until the datapath holds what it was last given.
+    ///
+    /// # Errors
+    /// As [`applied`](Self::applied).
+    pub async fn settled(&self, patience: Duration) -> Result<(), NotApplied> {
+        let wanted = {
+            let applied = self.applied.borrow();
+            applied.failure.as_ref().map_or(applied.revision, |(failed, _)| *failed)
+        };
+        self.applied(wanted, patience).await
+    }
+
     /// What the datapath does now; `None` when the agent is shutting down.
     pub async fn status(&self) -> Option<Status> {
         let (answer, status) = oneshot::channel();
