@@ -58,7 +58,12 @@ pub enum At {
 /// What a frame carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Transport {
-    Tcp { flags: u8, sequence: u32, acknowledgement: u32, options: Vec<u8> },
+    Tcp {
+        flags: u8,
+        sequence: u32,
+        acknowledgement: u32,
+        options: Vec<u8>,
+    },
     Udp,
     /// Any other protocol: the payload follows the IP header.
     Other(u8),
@@ -157,7 +162,11 @@ impl Frame {
     /// They are longer than 40 bytes, or no multiple of 4.
     #[must_use]
     pub fn ip_options(mut self, options: &[u8]) -> Self {
-        assert!(options.len() <= 40 && options.len().is_multiple_of(4), "{} bytes of IPv4 options", options.len());
+        assert!(
+            options.len() <= 40 && options.len().is_multiple_of(4),
+            "{} bytes of IPv4 options",
+            options.len()
+        );
         if self.from.is_ipv4() {
             self.ip_options = options.to_vec();
         }

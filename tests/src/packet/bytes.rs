@@ -173,7 +173,8 @@ mod tests {
             .syn()
             .write(&mut expected, b"abc")
             .unwrap();
-        let mut built = frame.payload(b"abc").patch(At::Network(1), &[0]).patch(At::Network(4), &[0, 0]).build();
+        let mut built =
+            frame.payload(b"abc").patch(At::Network(1), &[0]).patch(At::Network(4), &[0, 0]).build();
         // The other one leaves "don't fragment" to its user as well.
         built[14 + 6..14 + 8].copy_from_slice(&expected[14 + 6..14 + 8]);
         built[14 + 10..14 + 12].copy_from_slice(&expected[14 + 10..14 + 12]);

@@ -21,14 +21,14 @@ use nlb_tests::packet::Frame;
 use crate::parsed::Parsed;
 
 /// Index of the loopback device, which every network namespace has: the packets of test runs come in there.
-pub const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// Room for the tags that a packet may get.
 const GROWTH: usize = 64;
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Give it to the network stack.
     Pass,
     /// Forget it.
@@ -41,24 +41,24 @@ pub enum Action {
 
 /// What became of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// What the kernel was told.
-    pub action: Action,
+    pub(crate) action: Action,
     /// The one counter that moved.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The packet as it was left.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Run {
     /// The packet, read by the oracle.
-    pub fn parsed(&self) -> Parsed {
+    pub(crate) fn parsed(&self) -> Parsed {
         Parsed::of(&self.bytes)
     }
 }
 
 /// A datapath of its own, removed when this is dropped.
-pub struct Bench {
+pub(crate) struct Bench {
     /// `None` only while it is loaded anew, and at the end.
     datapath: Option<AyaDatapath>,
     path: PathBuf,
@@ -66,7 +66,7 @@ pub struct Bench {
 
 impl Bench {
     /// A datapath with empty maps.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(nix::unistd::geteuid().is_root(), "the kernel tier loads BPF programs: run it as root");
         remove_leftovers();
@@ -76,37 +76,37 @@ impl Bench {
     }
 
     /// The datapath with these changes made.
-    pub fn with(ops: &[Op]) -> Self {
+    pub(crate) fn with(ops: &[Op]) -> Self {
         let mut bench = Self::new();
         bench.apply(ops);
         bench
     }
 
     /// Makes changes.
-    pub fn apply(&mut self, ops: &[Op]) {
+    pub(crate) fn apply(&mut self, ops: &[Op]) {
         for op in ops {
             self.datapath().apply(op).unwrap();
         }
     }
 
     /// The datapath.
-    pub fn datapath(&mut self) -> &mut AyaDatapath {
+    pub(crate) fn datapath(&mut self) -> &mut AyaDatapath {
         self.datapath.as_mut().expect("it is loaded")
     }
 
     /// Where its maps are pinned.
-    pub fn maps(&self) -> PathBuf {
+    pub(crate) fn maps(&self) -> PathBuf {
         self.path.join("maps")
     }
 
     /// Ends the datapath as the end of an agent does, and loads it again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.datapath = None;
         self.datapath = Some(load(&self.path));
     }
 
     /// One packet through the program. Exactly one verdict is counted, once.
-    pub fn run(&mut self, bytes: &[u8]) -> Run {
+    pub(crate) fn run(&mut self, bytes: &[u8]) -> Run {
         let before = self.datapath().verdicts().unwrap();
         let (action, out) = self.run_uncounted(bytes);
         let after = self.datapath().verdicts().unwrap();
@@ -115,12 +115,14 @@ impl Bench {
             .map(|(&verdict, (after, before))| (verdict, after - before))
             .filter(|&(_, count)| count != 0)
             .collect();
-        let [(verdict, 1)] = moved[..] else { panic!("one packet, but counted were {moved:?}: {bytes:02x?}") };
+        let [(verdict, 1)] = moved[..] else {
+            panic!("one packet, but counted were {moved:?}: {bytes:02x?}")
+        };
         Run { action, verdict, bytes: out }
     }
 
     /// As [`run`](Self::run), but nobody looks at the counters.
-    pub fn run_uncounted(&mut self, bytes: &[u8]) -> (Action, Vec<u8>) {
+    pub(crate) fn run_uncounted(&mut self, bytes: &[u8]) -> (Action, Vec<u8>) {
         let mut out = vec![0; bytes.len() + GROWTH];
         let context = context(bytes.len(), LOOPBACK);
         let options = TestRunOptions {
@@ -143,13 +145,13 @@ impl Bench {
     }
 
     /// One packet through the program.
-    pub fn send(&mut self, frame: &Frame) -> Run {
+    pub(crate) fn send(&mut self, frame: &Frame) -> Run {
         self.run(&frame.build())
     }
 
     /// One packet that is to meet a verdict, and the action that goes with it.
     #[track_caller]
-    pub fn expect(&mut self, frame: &Frame, verdict: Verdict) -> Run {
+    pub(crate) fn expect(&mut self, frame: &Frame, verdict: Verdict) -> Run {
         let run = self.send(frame);
         assert_eq!(run.verdict, verdict, "{frame:?}");
         let name = verdict.name();
@@ -190,7 +192,9 @@ fn load(path: &Path) -> AyaDatapath {
 fn remove_leftovers() {
     for entry in fs::read_dir(BPFFS).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else { continue };
+        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else {
+            continue;
+        };
         if !Path::new("/proc").join(pid).exists() {
             // Another test may be quicker.
             let _ = kernel::detach(&entry.path());

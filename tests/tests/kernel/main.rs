@@ -1,7 +1,28 @@
-//! wip
-#![allow(dead_code)]
+//! The kernel tier: the real program, on packets of our making, through `BPF_PROG_TEST_RUN`.
+//!
+//! A row is a packet in, and its action, its verdict's counter and the packet out. What comes out is read by
+//! etherparse, a parser that shares no code with the program or with what builds the packets.
+//!
+//! Two verdicts cannot be had in a test run: `DROP_INTERNAL`, for which the kernel would have to refuse room in
+//! front of a packet or to shorten it; and `PASS_MALFORMED` for frames without a whole Ethernet header, which the
+//! kernel does not even take (there are others for that verdict). [`coverage`] holds the rest to account.
+
 mod bench;
+mod captures;
 mod connection;
+mod coverage;
+mod expiry;
+mod fib;
+mod flows;
+mod image;
+mod life;
 mod load;
 mod parsed;
+mod paths;
+mod pcap;
+mod ports;
+mod refusals;
+mod resets;
+mod restart;
 mod scene;
+mod schedule;

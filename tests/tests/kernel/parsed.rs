@@ -3,58 +3,58 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpNumber, Ipv4Slice, Ipv6Slice, LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
+    Ipv4Slice, Ipv6Slice, LinkExtSlice, LinkSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice,
 };
 use nlb_tests::packet::Tag;
 
 /// A frame's contents. Two frames that differ in a way that matters differ here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub(crate) struct Parsed {
     /// Destination MAC address.
-    pub to_mac: [u8; 6],
+    pub(crate) to_mac: [u8; 6],
     /// Source MAC address.
-    pub from_mac: [u8; 6],
+    pub(crate) from_mac: [u8; 6],
     /// VLAN tags, outer first.
-    pub tags: Vec<Tag>,
+    pub(crate) tags: Vec<Tag>,
     /// The sender.
-    pub from: SocketAddr,
+    pub(crate) from: SocketAddr,
     /// The receiver.
-    pub to: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// TTL or hop limit.
-    pub hops: u8,
+    pub(crate) hops: u8,
     /// The rest of the IP header: IPv4 type of service, identification, flags and options; IPv6 traffic class
     /// and flow label.
-    pub ip_rest: Vec<u8>,
+    pub(crate) ip_rest: Vec<u8>,
     /// TCP's own fields; `None`: UDP.
-    pub tcp: Option<Tcp>,
+    pub(crate) tcp: Option<Tcp>,
     /// What the transport checksum is. That of an IPv4 header is always right, or there is no `Parsed`.
-    pub checksum: Check,
+    pub(crate) checksum: Check,
     /// The transport layer's payload.
-    pub payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// Bytes behind the packet.
-    pub padding: usize,
+    pub(crate) padding: usize,
 }
 
 /// A TCP header's own fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tcp {
+pub(crate) struct Tcp {
     /// Sequence number.
-    pub sequence: u32,
+    pub(crate) sequence: u32,
     /// Acknowledgement number.
-    pub acknowledgement: u32,
+    pub(crate) acknowledgement: u32,
     /// Flags, those of RFC 3168 included.
-    pub flags: u8,
+    pub(crate) flags: u8,
     /// Window.
-    pub window: u16,
+    pub(crate) window: u16,
     /// Urgent pointer.
-    pub urgent: u16,
+    pub(crate) urgent: u16,
     /// Options.
-    pub options: Vec<u8>,
+    pub(crate) options: Vec<u8>,
 }
 
 /// What a checksum is, compared with one that etherparse computes from scratch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
+pub(crate) enum Check {
     /// The same.
     Right,
     /// Another.
@@ -66,7 +66,7 @@ pub enum Check {
 impl Parsed {
     /// Reads a frame with TCP or UDP.
     #[track_caller]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self::try_of(bytes).unwrap_or_else(|| panic!("etherparse finds no TCP or UDP packet in {bytes:02x?}"))
     }
 
@@ -97,7 +97,13 @@ impl Parsed {
 
     /// The tags, MAC addresses (destination, source), sender and receiver exchanged, one hop less: what a balancer
     /// may change in a packet.
-    pub fn moved(mut self, tags: &[Tag], macs: [[u8; 6]; 2], from: SocketAddr, to: SocketAddr) -> Self {
+    pub(crate) fn moved(
+        mut self,
+        tags: &[Tag],
+        macs: [[u8; 6]; 2],
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Self {
         self.tags = tags.to_vec();
         [self.to_mac, self.from_mac] = macs;
         self.from = from;
@@ -204,14 +210,4 @@ fn udp_parts(udp: &UdpSlice<'_>, network: &Network) -> Option<Parts> {
         _ => Check::Wrong,
     };
     Some(((udp.source_port(), udp.destination_port()), None, check, udp.payload().to_vec()))
-}
-
-/// The protocol that etherparse finds behind an IP header, and the addresses; `None`: it finds no IP packet.
-pub fn classify(bytes: &[u8]) -> Option<(IpAddr, IpNumber)> {
-    let packet = SlicedPacket::from_ethernet(bytes).ok()?;
-    match packet.net? {
-        NetSlice::Ipv4(packet) => Some((packet.header().destination_addr().into(), packet.header().protocol())),
-        NetSlice::Ipv6(packet) => Some((packet.header().destination_addr().into(), packet.header().next_header())),
-        NetSlice::Arp(_) => None,
-    }
 }

@@ -8,8 +8,8 @@ use std::{
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, Listener, ListenerId, LocalAddress, NextHop, Op,
-        Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Family, Listener, ListenerId, LocalAddress,
+        NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
     },
     model::Protocol,
 };
@@ -17,27 +17,27 @@ use nlb_agent::{
 use crate::bench::{Bench, LOOPBACK};
 
 /// The listeners' TCP port.
-pub const TCP_PORT: u16 = 80;
+pub(crate) const TCP_PORT: u16 = 80;
 /// The listeners' UDP port.
-pub const UDP_PORT: u16 = 53;
+pub(crate) const UDP_PORT: u16 = 53;
 /// A port where nothing listens.
-pub const OTHER_PORT: u16 = 81;
+pub(crate) const OTHER_PORT: u16 = 81;
 /// The servers' port.
-pub const SERVER_PORT: u16 = 8080;
+pub(crate) const SERVER_PORT: u16 = 8080;
 /// The first port of SNAT.
-pub const FIRST_PORT: u16 = 20_000;
+pub(crate) const FIRST_PORT: u16 = 20_000;
 /// How many SNAT ports there are.
-pub const PORTS: u16 = 10_000;
+pub(crate) const PORTS: u16 = 10_000;
 /// The listeners' idle timeout.
-pub const IDLE: Duration = Duration::from_secs(1800);
+pub(crate) const IDLE: Duration = Duration::from_secs(1800);
 /// The service of all listeners.
-pub const SERVICE: ServiceId = ServiceId(1);
+pub(crate) const SERVICE: ServiceId = ServiceId(1);
 /// Where the balancer's own frames to servers come from.
-pub const EGRESS_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
+pub(crate) const EGRESS_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
 
 /// The ways out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Where packets come in.
     Back,
     /// The same, with a VLAN tag.
@@ -50,20 +50,20 @@ pub enum Way {
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Back, Self::BackTagged, Self::Away, Self::AwayTagged];
+    pub(crate) const ALL: [Self; 4] = [Self::Back, Self::BackTagged, Self::Away, Self::AwayTagged];
 
     /// Its number.
-    pub fn id(self) -> EgressId {
+    pub(crate) fn id(self) -> EgressId {
         EgressId(self as u16 + 1)
     }
 
     /// Its tag.
-    pub fn vlan(self) -> Option<u16> {
+    pub(crate) fn vlan(self) -> Option<u16> {
         matches!(self, Self::BackTagged | Self::AwayTagged).then_some(300)
     }
 
     /// Its interface.
-    pub fn ifindex(self) -> u32 {
+    pub(crate) fn ifindex(self) -> u32 {
         if matches!(self, Self::Back | Self::BackTagged) { LOOPBACK } else { 4242 }
     }
 }
@@ -74,38 +74,38 @@ fn address(family: Family, v4: &str, v6: &str) -> IpAddr {
 }
 
 /// The `n`-th client, with a port of its own.
-pub fn client(family: Family, n: u16) -> SocketAddr {
+pub(crate) fn client(family: Family, n: u16) -> SocketAddr {
     SocketAddr::new(address(family, "10.9.0.5", "fd00:9::5"), 1024 + n)
 }
 
 /// An address and port on the VIP.
-pub fn vip(family: Family, port: u16) -> SocketAddr {
+pub(crate) fn vip(family: Family, port: u16) -> SocketAddr {
     SocketAddr::new(address(family, "10.0.0.10", "fd00::10"), port)
 }
 
 /// An address and port on the VIP that is the host's own.
-pub fn host_vip(family: Family, port: u16) -> SocketAddr {
+pub(crate) fn host_vip(family: Family, port: u16) -> SocketAddr {
     SocketAddr::new(address(family, "10.0.0.11", "fd00::11"), port)
 }
 
 /// An address and port on the SNAT address.
-pub fn snat(family: Family, port: u16) -> SocketAddr {
+pub(crate) fn snat(family: Family, port: u16) -> SocketAddr {
     SocketAddr::new(address(family, "10.1.0.1", "fd00:1::1"), port)
 }
 
 /// Somebody the balancer has nothing to do with.
-pub fn stranger(family: Family, port: u16) -> SocketAddr {
+pub(crate) fn stranger(family: Family, port: u16) -> SocketAddr {
     SocketAddr::new(address(family, "192.0.2.7", "2001:db8::7"), port)
 }
 
 /// The three backends of a family.
-pub fn backends(family: Family) -> [BackendId; 3] {
+pub(crate) fn backends(family: Family) -> [BackendId; 3] {
     let first = 1 + 3 * family.index() as u32;
     [BackendId(first), BackendId(first + 1), BackendId(first + 2)]
 }
 
 /// The server of the family's `index`-th backend.
-pub fn server(family: Family, index: usize) -> SocketAddr {
+pub(crate) fn server(family: Family, index: usize) -> SocketAddr {
     let base = address(family, "10.1.0.11", "fd00:1::11");
     let address = match base {
         IpAddr::V4(base) => IpAddr::from((u32::from(base) + index as u32).to_be_bytes()),
@@ -115,12 +115,12 @@ pub fn server(family: Family, index: usize) -> SocketAddr {
 }
 
 /// The MAC address of the `index`-th server.
-pub fn server_mac(index: usize) -> [u8; 6] {
+pub(crate) fn server_mac(index: usize) -> [u8; 6] {
     [0x02, 0, 0, 0, 2, index as u8]
 }
 
 /// The listener of a family and protocol.
-pub fn listener(family: Family, protocol: Protocol) -> (ListenerId, Listener) {
+pub(crate) fn listener(family: Family, protocol: Protocol) -> (ListenerId, Listener) {
     let udp = protocol == Protocol::Udp;
     let id = ListenerId(1 + family.index() as u32 + 2 * u32::from(udp));
     let port = if udp { UDP_PORT } else { TCP_PORT };
@@ -133,7 +133,7 @@ fn vip_id(family: Family) -> VipId {
 }
 
 /// The family's `index`-th backend.
-pub fn backend(family: Family, index: usize) -> (BackendId, Backend) {
+pub(crate) fn backend(family: Family, index: usize) -> (BackendId, Backend) {
     let backend = Backend {
         address: server(family, index),
         state: BackendState::Serving,
@@ -144,14 +144,14 @@ pub fn backend(family: Family, index: usize) -> (BackendId, Backend) {
 }
 
 /// The family's `index`-th backend, changed.
-pub fn changed(family: Family, index: usize, change: impl FnOnce(&mut Backend)) -> Op {
+pub(crate) fn changed(family: Family, index: usize, change: impl FnOnce(&mut Backend)) -> Op {
     let (id, mut backend) = backend(family, index);
     change(&mut backend);
     Op::PutBackend(id, backend)
 }
 
 /// The service with these wheels, slots named by the index of their backend; the same in both families.
-pub fn wheel(slots: &[usize]) -> Op {
+pub(crate) fn wheel(slots: &[usize]) -> Op {
     let mut service = Service::default();
     for family in Family::ALL {
         service.wheels[family.index()] = slots.iter().map(|&slot| backends(family)[slot]).collect();
@@ -160,15 +160,18 @@ pub fn wheel(slots: &[usize]) -> Op {
 }
 
 /// The SNAT address of a family with so many ports.
-pub fn snat_op(family: Family, ports: u16) -> Op {
+pub(crate) fn snat_op(family: Family, ports: u16) -> Op {
     Op::PutSnat(family, SnatSlot(0), Snat { address: snat(family, 0).ip(), first_port: FIRST_PORT, ports })
 }
 
 /// Everything, in an order in which an agent would write it.
-pub fn ops() -> Vec<Op> {
+pub(crate) fn ops() -> Vec<Op> {
     let mut ops = Vec::new();
     for way in Way::ALL {
-        ops.push(Op::PutEgress(way.id(), Egress { ifindex: way.ifindex(), mac: EGRESS_MAC, vlan: way.vlan() }));
+        ops.push(Op::PutEgress(
+            way.id(),
+            Egress { ifindex: way.ifindex(), mac: EGRESS_MAC, vlan: way.vlan() },
+        ));
     }
     for family in Family::ALL {
         ops.push(snat_op(family, PORTS));
@@ -192,6 +195,6 @@ pub fn ops() -> Vec<Op> {
 }
 
 /// A bench with the scene set.
-pub fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     Bench::with(&ops())
 }

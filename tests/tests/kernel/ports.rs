@@ -1,0 +1,159 @@
+//! SNAT ports: as many flows as there are, and none that the host uses.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use nlb_agent::datapath::{Datapath as _, Family, SnatSlot};
+use nlb_common::{
+    abi::{
+        flow::{self, WAYS},
+        maps::FLOW_SETS,
+    },
+    addr::{Address, V4, V6},
+    be::Be16,
+    hash::Tuple,
+    packet::protocol,
+    verdict::Verdict,
+};
+use nlb_tests::packet::{Frame, flag};
+
+use crate::{
+    bench::Bench,
+    connection::Connection,
+    restart::meta,
+    scene::{self, FIRST_PORT, TCP_PORT, client, vip},
+};
+
+fn bench(family: Family, ports: u16) -> Bench {
+    let mut bench = scene::bench();
+    bench.apply(&[scene::snat_op(family, ports)]);
+    bench
+}
+
+#[test]
+fn when_all_ports_are_taken_new_connections_are_dropped_and_old_ones_go_on() {
+    for family in Family::ALL {
+        let mut bench = bench(family, 2);
+        let first = Connection::established(&mut bench, family, 0);
+        let second = Connection::datagram(&mut bench, family, 0);
+        let ports = BTreeSet::from([first.snat.port(), second.snat.port()]);
+        assert_eq!(ports, BTreeSet::from([FIRST_PORT, FIRST_PORT + 1]));
+        for n in 1..5 {
+            let syn = Frame::tcp(client(family, n), vip(family, TCP_PORT), flag::SYN);
+            bench.expect(&syn, Verdict::DropPortsExhausted);
+        }
+        first.goes_on(&mut bench);
+        bench.expect(&second.reply(), Verdict::Reply);
+        let counts = bench.datapath().sweep().unwrap();
+        assert_eq!(counts.snats[&(family, SnatSlot(0))], 2);
+    }
+}
+
+#[test]
+fn excluded_ports_are_never_used_until_they_are_free_again() {
+    for family in Family::ALL {
+        let mut bench = bench(family, 8);
+        let excluded: BTreeSet<u16> = [0, 2, 3, 7].map(|n| FIRST_PORT + n).into();
+        bench.datapath().exclude_ports(family, SnatSlot(0), &excluded).unwrap();
+        let mut used = BTreeSet::new();
+        for n in 0..4 {
+            used.insert(Connection::syn(&mut bench, family, n).snat.port());
+        }
+        assert_eq!(used, [1, 4, 5, 6].map(|n| FIRST_PORT + n).into());
+        let syn = Frame::tcp(client(family, 9), vip(family, TCP_PORT), flag::SYN);
+        bench.expect(&syn, Verdict::DropPortsExhausted);
+        // A reply to a port that is the host's is the host's.
+        let answer = Frame::tcp(scene::server(family, 0), scene::snat(family, FIRST_PORT), flag::ACK);
+        bench.expect(&answer, Verdict::PassNoFlow);
+
+        bench.datapath().exclude_ports(family, SnatSlot(0), &BTreeSet::new()).unwrap();
+        let late = Connection::open(&mut bench, &syn);
+        assert!(excluded.contains(&late.snat.port()), "{late:?}");
+    }
+}
+
+/// A port that a flow has when a socket of the host asks for it stays the flow's.
+#[test]
+fn excluding_a_port_does_not_end_its_flow() {
+    for family in Family::ALL {
+        let mut bench = bench(family, 4);
+        let connection = Connection::established(&mut bench, family, 0);
+        let excluded = BTreeSet::from([connection.snat.port()]);
+        bench.datapath().exclude_ports(family, SnatSlot(0), &excluded).unwrap();
+        connection.goes_on(&mut bench);
+        bench.expect(&connection.answer(flag::ACK), Verdict::Reply);
+    }
+}
+
+#[test]
+fn a_backend_without_snat_addresses_gets_no_connection() {
+    for family in Family::ALL {
+        let mut bench = scene::bench();
+        for index in 0..3 {
+            bench.apply(&[scene::changed(family, index, |backend| backend.snat.count = 0)]);
+        }
+        let syn = Frame::tcp(client(family, 0), vip(family, TCP_PORT), flag::SYN);
+        bench.expect(&syn, Verdict::DropPortsExhausted);
+    }
+}
+
+/// Fills a set of the flow table; its connections, and the SYN of one more client whose flow falls into it.
+pub(crate) fn one_too_many(bench: &mut Bench, family: Family) -> (Vec<Connection>, Frame) {
+    const SET: u32 = 77;
+    let seed = meta(bench).hash_seed;
+    let target = vip(family, TCP_PORT);
+    let candidates = (0..u32::MAX).map(|n| SocketAddr::new(numbered(family, n), 4242));
+    let mut clients =
+        candidates.filter(|&client| flow::set_index(hash(client, target, seed), FLOW_SETS - 1) == SET);
+    let connections = (clients.by_ref().take(WAYS))
+        .map(|client| Connection::open(bench, &Frame::tcp(client, target, flag::SYN)))
+        .collect();
+    let client = clients.next().expect("one in 131 072 falls into the set");
+    (connections, Frame::tcp(client, target, flag::SYN))
+}
+
+fn numbered(family: Family, n: u32) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from(0x0b00_0000 + n).into(),
+        Family::V6 => Ipv6Addr::from(0xfd00_0009u128 << 96 | u128::from(n)).into(),
+    }
+}
+
+/// The hash of a flow, as the program computes it.
+fn hash(client: SocketAddr, vip: SocketAddr, seed: u64) -> u64 {
+    fn tuple<A: Address>(client: (A, u16), vip: (A, u16)) -> Tuple<A> {
+        let (client_port, vip_port) = (Be16::new(client.1), Be16::new(vip.1));
+        Tuple { client: client.0, vip: vip.0, client_port, vip_port, protocol: protocol::TCP }
+    }
+    match (client, vip) {
+        (SocketAddr::V4(client), SocketAddr::V4(vip)) => {
+            let [client, vip] = [client, vip].map(|side| (V4::from_octets(side.ip().octets()), side.port()));
+            tuple(client, vip).hash(seed)
+        }
+        (SocketAddr::V6(client), SocketAddr::V6(vip)) => {
+            let [client, vip] = [client, vip].map(|side| (V6::from_octets(side.ip().octets()), side.port()));
+            tuple(client, vip).hash(seed)
+        }
+        (client, vip) => unreachable!("{client} and {vip} are of one family"),
+    }
+}
+
+/// A set of the flow table has eight places; no live flow leaves its own for a newcomer.
+#[test]
+fn a_full_set_of_the_flow_table_takes_nobody_and_loses_nobody() {
+    for family in Family::ALL {
+        let mut bench = scene::bench();
+        let (connections, ninth) = one_too_many(&mut bench, family);
+        bench.expect(&ninth, Verdict::DropFlowTableFull);
+        connections.iter().for_each(|connection| connection.goes_on(&mut bench));
+        // The SNAT port that it had taken is given back.
+        let counts = bench.datapath().sweep().unwrap();
+        assert_eq!(counts.snats[&(family, SnatSlot(0))], WAYS as u64);
+        // A closed connection keeps its place as long as its last packets may come.
+        connections[0].finish(&mut bench);
+        bench.expect(&ninth, Verdict::DropFlowTableFull);
+        connections[0].goes_on(&mut bench);
+    }
+}
