@@ -456,3 +456,6 @@ pub fn translate<F: Family>(
     let new = sum.checksum();
     frame.write(field, if udp { crate::checksum::udp_field(new) } else { new })
 }
+
+#[cfg(test)]
+mod tests;

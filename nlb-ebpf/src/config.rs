@@ -8,6 +8,9 @@ static HASH_SEED: u64 = 0;
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = 0;
 
+#[unsafe(no_mangle)]
+static REDIRECT_TO_SELF: u32 = 0;
+
 /// Seed of the packet hash.
 #[inline(always)]
 pub fn hash_seed() -> u64 {
@@ -20,4 +23,11 @@ pub fn hash_seed() -> u64 {
 pub fn flow_mask() -> u32 {
     // SAFETY: as above.
     unsafe { read_volatile(&raw const FLOW_MASK) }
+}
+
+/// Whether frames go back to their interface by a redirect: `XDP_TX` is cheaper, but not every driver flushes it.
+#[inline(always)]
+pub fn redirect_to_self() -> bool {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const REDIRECT_TO_SELF) != 0 }
 }

@@ -1,6 +1,6 @@
 //! RST: the answer to what has no future.
 
-use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
+use aya_ebpf::{helpers::generated::bpf_xdp_adjust_tail, programs::XdpContext};
 use nlb_common::{
     addr::Address as _,
     be::Be16,
@@ -14,6 +14,7 @@ use crate::{
     family::Tables,
     outcome::Outcome,
     pipeline::{Packet, frame},
+    transmit,
 };
 
 /// Length of a TCP header without options.
@@ -45,7 +46,7 @@ pub fn run<F: Tables>(ctx: &XdpContext, why: Outcome) -> Outcome {
         return Outcome::drop(silent);
     }
     match answer(&packet) {
-        Some(()) => Outcome::new(verdict, xdp_action::XDP_TX),
+        Some(()) => Outcome::new(verdict, transmit::action(ctx, ctx.ingress_ifindex() as u32)),
         None => Outcome::drop(Verdict::DropInternal),
     }
 }

@@ -13,6 +13,7 @@ use nlb_common::{
 };
 
 use crate::{
+    config,
     family::Tables,
     maps::EGRESSES,
     outcome::{ASK_KERNEL, Outcome},
@@ -33,13 +34,17 @@ pub fn along<F: Tables>(ctx: &XdpContext, link: &Link, path: ReturnPath, verdict
     if link.write(frame(ctx), macs).is_none() {
         return Outcome::drop(Verdict::DropInternal);
     }
-    let action = if ifindex == ctx.ingress_ifindex() as u32 {
-        xdp_action::XDP_TX
-    } else {
-        // SAFETY: the helper takes no memory of ours.
-        unsafe { bpf_redirect(ifindex, 0) as u32 }
-    };
-    Outcome::new(verdict, action)
+    Outcome::new(verdict, action(ctx, ifindex))
+}
+
+/// The action that sends the packet, as it is now, out of an interface.
+#[inline(always)]
+pub fn action(ctx: &XdpContext, ifindex: u32) -> u32 {
+    if ifindex == ctx.ingress_ifindex() as u32 && !config::redirect_to_self() {
+        return xdp_action::XDP_TX;
+    }
+    // SAFETY: the helper takes no memory of ours.
+    unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
 /// Sends a rewritten packet to its server: the way the agent found, or else the one the kernel knows.

@@ -66,6 +66,8 @@ pub mod name {
 pub const HASH_SEED: &str = "HASH_SEED";
 /// Name of the constant that holds the flow tables' number of sets minus one.
 pub const FLOW_MASK: &str = "FLOW_MASK";
+/// Name of the constant that says whether frames go back to their interface by a redirect instead of `XDP_TX`.
+pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program.
 pub const PROGRAM: &str = "nlb";
 

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use aya::programs::{TestRun as _, TestRunOptions};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use nlb_agent::{
     config::XdpMode,
     datapath::{
@@ -123,25 +123,7 @@ impl Bench {
 
     /// As [`run`](Self::run), but nobody looks at the counters.
     pub(crate) fn run_uncounted(&mut self, bytes: &[u8]) -> (Action, Vec<u8>) {
-        let mut out = vec![0; bytes.len() + GROWTH];
-        let context = context(bytes.len(), LOOPBACK);
-        let options = TestRunOptions {
-            data_in: Some(bytes),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            ..TestRunOptions::default()
-        };
-        let program = self.datapath().program().unwrap();
-        let result = program.test_run(options).unwrap_or_else(|error| panic!("{error:?}: {bytes:02x?}"));
-        out.truncate(result.data_size_out as usize);
-        let action = match result.return_value {
-            1 => Action::Drop,
-            2 => Action::Pass,
-            3 => Action::Tx,
-            4 => Action::Redirect,
-            other => panic!("no action of ours: {other} (0 is XDP_ABORTED): {bytes:02x?}"),
-        };
-        (action, out)
+        test_run(self.datapath().program().unwrap(), bytes)
     }
 
     /// One packet through the program.
@@ -168,6 +150,28 @@ impl Bench {
         }
         run
     }
+}
+
+/// One packet through a program: what the kernel is told, and the packet as it was left.
+pub(crate) fn test_run(program: &Xdp, bytes: &[u8]) -> (Action, Vec<u8>) {
+    let mut out = vec![0; bytes.len() + GROWTH];
+    let context = context(bytes.len(), LOOPBACK);
+    let options = TestRunOptions {
+        data_in: Some(bytes),
+        data_out: Some(&mut out),
+        ctx_in: Some(&context),
+        ..TestRunOptions::default()
+    };
+    let result = program.test_run(options).unwrap_or_else(|error| panic!("{error:?}: {bytes:02x?}"));
+    out.truncate(result.data_size_out as usize);
+    let action = match result.return_value {
+        1 => Action::Drop,
+        2 => Action::Pass,
+        3 => Action::Tx,
+        4 => Action::Redirect,
+        other => panic!("no action of ours: {other} (0 is XDP_ABORTED): {bytes:02x?}"),
+    };
+    (action, out)
 }
 
 impl Drop for Bench {

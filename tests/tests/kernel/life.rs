@@ -53,7 +53,7 @@ fn every_way_to_end_a_connection_closes_it() {
     type End = fn(&Connection, &mut Bench);
     let ends: [(&str, End); 4] = [
         ("the client's RST", |connection, bench| {
-            drop(bench.expect(&connection.request(flag::RST), Verdict::Forward))
+            drop(bench.expect(&connection.request(flag::RST), Verdict::Forward));
         }),
         ("the server's RST", |connection, bench| {
             drop(bench.expect(&connection.answer(flag::RST | flag::ACK), Verdict::Reply));
@@ -145,8 +145,8 @@ fn flow_counts_are_by_backend_listener_and_snat_address() {
     let mut bench = scene::bench();
     bench.apply(&[scene::wheel(&[0, 1, 1])]);
     for family in Family::ALL {
-        (0..9).for_each(|n| drop(Connection::syn(&mut bench, family, n)));
-        (0..3).for_each(|n| drop(Connection::datagram(&mut bench, family, n)));
+        (0..9).for_each(|n| _ = Connection::syn(&mut bench, family, n));
+        (0..3).for_each(|n| _ = Connection::datagram(&mut bench, family, n));
     }
     let sums = bench.datapath().sweep().unwrap();
     assert_eq!(sums.ended, 0);

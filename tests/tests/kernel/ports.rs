@@ -1,11 +1,13 @@
 //! SNAT ports: as many flows as there are, and none that the host uses.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
 };
 
-use nlb_agent::datapath::{Datapath as _, Family, SnatSlot};
+use aya::programs::Xdp;
+use nlb_agent::datapath::{Datapath as _, Family, LocalAddress, Op, Snat, SnatSlot};
 use nlb_common::{
     abi::{
         flow::{self, WAYS},
@@ -20,8 +22,9 @@ use nlb_common::{
 use nlb_tests::packet::{Frame, flag};
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, test_run},
     connection::Connection,
+    parsed::Parsed,
     restart::meta,
     scene::{self, FIRST_PORT, TCP_PORT, client, vip},
 };
@@ -96,6 +99,76 @@ fn a_backend_without_snat_addresses_gets_no_connection() {
         }
         let syn = Frame::tcp(client(family, 0), vip(family, TCP_PORT), flag::SYN);
         bench.expect(&syn, Verdict::DropPortsExhausted);
+    }
+}
+
+#[test]
+fn flows_of_a_backend_spread_over_all_its_snat_addresses() {
+    for family in Family::ALL {
+        let mut bench = scene::bench();
+        let second = scene::stranger(family, 0).ip();
+        let local = LocalAddress { snat: Some(SnatSlot(1)), ..LocalAddress::default() };
+        bench.apply(&[
+            Op::PutSnat(family, SnatSlot(1), Snat { address: second, first_port: 40_000, ports: 1000 }),
+            Op::PutAddress(second, local),
+        ]);
+        for index in 0..3 {
+            bench.apply(&[scene::changed(family, index, |backend| backend.snat.count = 2)]);
+        }
+        let mut used = BTreeMap::<IpAddr, u32>::new();
+        for n in 0..200 {
+            let connection = Connection::established(&mut bench, family, n);
+            *used.entry(connection.snat.ip()).or_default() += 1;
+        }
+        assert_eq!(used.len(), 2, "{used:?}");
+        // 100 each, with a standard deviation of 7.
+        assert!(used.values().all(|count| (50..=150).contains(count)), "{used:?}");
+    }
+}
+
+/// A balancer with a single address: replies and clients' packets both come to it.
+#[test]
+fn an_address_may_be_vip_and_snat_address_at_once() {
+    for family in Family::ALL {
+        let mut bench = scene::bench();
+        let address = vip(family, 0).ip();
+        let local = LocalAddress { vip: Some(scene::vip_id(family)), snat: Some(SnatSlot(0)), host: true };
+        bench.apply(&[
+            Op::PutSnat(family, SnatSlot(0), Snat { address, first_port: FIRST_PORT, ports: 100 }),
+            Op::PutAddress(address, local),
+        ]);
+        let connection = Connection::established(&mut bench, family, 1);
+        assert_eq!(connection.snat.ip(), address);
+        bench.expect(&Frame::tcp(client(family, 1), vip(family, 22), flag::SYN), Verdict::PassHost);
+        bench.expect(&Frame::tcp(client(family, 1), connection.snat, flag::ACK), Verdict::PassHost);
+    }
+}
+
+/// Test runs of two threads are on two CPUs at once, as packets of two queues are.
+#[test]
+fn two_cpus_share_ports_and_wheel_without_a_collision() {
+    const EACH: u16 = 3000;
+    for family in Family::ALL {
+        let mut bench = scene::bench();
+        let program: &Xdp = bench.datapath().program().unwrap();
+        let open = |first: u16| -> Vec<Parsed> {
+            let syns = (first..first + EACH)
+                .map(|n| Frame::tcp(client(family, n), vip(family, TCP_PORT), flag::SYN));
+            syns.map(|syn| Parsed::of(&test_run(program, &syn.build()).1)).collect()
+        };
+        let opened = thread::scope(|scope| {
+            let workers = [0, EACH].map(|first| scope.spawn(move || open(first)));
+            workers.map(|worker| worker.join().unwrap()).concat()
+        });
+        let ports: BTreeSet<u16> = opened.iter().map(|out| out.from.port()).collect();
+        assert_eq!(ports.len(), usize::from(2 * EACH));
+        for index in 0..3 {
+            let share = opened.iter().filter(|out| out.to == scene::server(family, index)).count();
+            assert_eq!(share, usize::from(2 * EACH / 3));
+        }
+        let counts = bench.datapath().sweep().unwrap();
+        assert_eq!(counts.snats[&(family, SnatSlot(0))], u64::from(2 * EACH));
+        assert_eq!(bench.datapath().verdicts().unwrap()[Verdict::Forward as usize], u64::from(2 * EACH));
     }
 }
 

@@ -194,6 +194,11 @@ fn other_protocols_to_a_vip_go_to_the_kernel() {
             ("ESP", other(50), Verdict::PassProtocol),
             ("SCTP", other(132), Verdict::PassProtocol),
             ("no next header", other(59), Verdict::PassProtocol),
+            (
+                "to a SNAT address",
+                Frame::other(client(family, 0), snat(family, 0), icmp),
+                Verdict::PassProtocol,
+            ),
         ]
     });
 }

@@ -128,7 +128,8 @@ pub(crate) fn listener(family: Family, protocol: Protocol) -> (ListenerId, Liste
     (id, Listener { vip, protocol, port, service: SERVICE, idle_timeout: IDLE, closed_to_new: false })
 }
 
-fn vip_id(family: Family) -> VipId {
+/// The VIP's number.
+pub(crate) fn vip_id(family: Family) -> VipId {
     VipId(1 + family.index() as u32)
 }
 

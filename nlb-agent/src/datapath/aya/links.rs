@@ -62,6 +62,14 @@ fn pin_path(pins: &Path, mode: Mode, interface: &str) -> PathBuf {
     directory(pins, mode).join(interface.replace('.', ":"))
 }
 
+/// Says which interface is missing, if one is.
+pub(super) fn ensure_exist(interfaces: &[String]) -> Result<(), DatapathError> {
+    match interfaces.iter().find(|interface| if_nametoindex(interface.as_str()).is_err()) {
+        Some(interface) => Err(DatapathError::NoInterface { interface: interface.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Attaches the program to `interfaces`, replaces it atomically where an earlier agent attached one, and detaches
 /// it from all others.
 pub(super) fn attach(
@@ -73,10 +81,6 @@ pub(super) fn attach(
     for mode in Mode::ALL {
         let path = directory(pins, mode);
         fs::create_dir_all(&path).map_err(|cause| DatapathError::PinDirectory { path, cause })?;
-    }
-    let missing = interfaces.iter().find(|interface| if_nametoindex(interface.as_str()).is_err());
-    if let Some(interface) = missing {
-        return Err(DatapathError::NoInterface { interface: interface.clone() });
     }
     let mut attached = Vec::new();
     for interface in interfaces {

@@ -21,11 +21,12 @@ use nix::{
 };
 use nlb_common::abi::{
     LAYOUT_VERSION,
-    maps::{FLOW_MASK, FLOW_SETS, HASH_SEED, PROGRAM, name},
+    maps::{FLOW_MASK, FLOW_SETS, HASH_SEED, PROGRAM, REDIRECT_TO_SELF, name},
     meta::Meta,
 };
 use tracing::info;
 
+use super::{Options, device::is_veth};
 use crate::datapath::DatapathError;
 
 /// The compiled nlb-ebpf.
@@ -87,8 +88,8 @@ fn ensure_bpffs(existing: &Path, asked: &Path) -> Result<(), DatapathError> {
 
 /// Makes the maps, or takes the pinned ones, and loads the program.
 ///
-/// Without `log_drops` the program's log is dead code.
-pub(super) fn load(pins: &PinDirectory, log_drops: bool) -> Result<Loaded, DatapathError> {
+/// What no interface or option needs is dead code in the loaded program.
+pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, DatapathError> {
     let pinned = pinned_meta(pins)?;
     let hash_seed = pinned.map_or_else(rand::random, |meta| meta.hash_seed);
     let flow_sets = match MapData::from_pin(pins.map(name::FLOWS_V4)) {
@@ -96,10 +97,12 @@ pub(super) fn load(pins: &PinDirectory, log_drops: bool) -> Result<Loaded, Datap
         Err(_) => FLOW_SETS,
     };
     let flow_mask = flow_sets - 1;
-    let log_level = if log_drops { aya_log::Level::Debug as u8 } else { 0 };
+    let log_level = if options.log_drops { aya_log::Level::Debug as u8 } else { 0 };
 
     let mut loader = EbpfLoader::new();
     loader.override_global(HASH_SEED, &hash_seed, true).override_global(FLOW_MASK, &flow_mask, true);
+    let redirect_to_self = u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
+    loader.override_global(REDIRECT_TO_SELF, &redirect_to_self, true);
     loader.override_global(aya_log::LEVEL, &log_level, true);
     for name in name::ALL {
         loader.map_pin_path(name, pins.map(name));

@@ -1,6 +1,7 @@
 //! The real datapath: the kernel's, through aya. Nothing else in the agent names aya.
 
 mod arena;
+mod device;
 mod encode;
 mod links;
 mod loader;
@@ -76,8 +77,9 @@ impl AyaDatapath {
     /// # Errors
     /// As for `open`.
     pub fn load(options: &Options) -> Result<Self, DatapathError> {
+        links::ensure_exist(&options.interfaces)?;
         let pins = PinDirectory::open(&options.bpffs)?;
-        let Loaded { mut ebpf, hash_seed, adopted } = loader::load(&pins, options.log_drops)?;
+        let Loaded { mut ebpf, hash_seed, adopted } = loader::load(&pins, options)?;
         let maps = Maps::open(&mut ebpf)?;
         let arena = Arena::new(maps.arena.len(), wheels(&maps)?);
         tracing::info!(adopted, bpffs = %options.bpffs.display(), "datapath maps open");
