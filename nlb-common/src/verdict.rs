@@ -36,7 +36,7 @@ verdicts! {
     PassMalformed = "PASS_MALFORMED": "too damaged to tell where it goes: given to the kernel, which drops it";
     PassNotOurs = "PASS_NOT_OURS": "to no VIP and no SNAT address: given to the kernel";
     PassNoFlow = "PASS_NO_FLOW": "to a SNAT address, but no reply of a balanced flow (probes, SSH, ...): given to the kernel";
-    PassProtocol = "PASS_PROTOCOL": "to a VIP, but neither TCP nor UDP (ICMP, OSPF, ...): given to the kernel";
+    PassProtocol = "PASS_PROTOCOL": "to a VIP or SNAT address, but neither TCP nor UDP (ICMP, OSPF, ...): given to the kernel";
     PassHost = "PASS_HOST": "to a port without listener of a VIP that is the host's own address: given to the kernel";
     Forward = "FORWARD": "from a client, sent to its server";
     Reply = "REPLY": "from a server, sent to its client";

@@ -74,7 +74,15 @@ fn existing<F: Tables>(packet: &Packet<'_, F>, tuple: &Tuple<F::Address>, hash: 
     if !conn::unchanged::<F>(entry, status) {
         return Ok(None);
     }
-    match schedule::backend(number) {
+    let backend = schedule::backend(number);
+    let expired = !matches!(backend, Some((_, state::SERVING)));
+    if expired && packet.transport.protocol == protocol::UDP {
+        // Nobody can be told that the flow is over; it goes on with another server.
+        conn::close::<F>(entry, status);
+        crate::flow::remove::<F>(hash, index);
+        return Ok(None);
+    }
+    match backend {
         Some((backend, state::SERVING)) => {
             conn::touch::<F>(entry, status, Direction::Forward, packet.transport.flags);
             note_return_path::<F>(packet, entry)?;
