@@ -29,7 +29,8 @@ fn main() -> anyhow::Result<()> {
     };
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
     let object = build(&toolchain, &out_dir.join("ebpf"))?;
-    std::fs::copy(&object, out_dir.join("nlb-ebpf.o")).with_context(|| format!("copy {}", object.display()))?;
+    std::fs::copy(&object, out_dir.join("nlb-ebpf.o"))
+        .with_context(|| format!("copy {}", object.display()))?;
     Ok(())
 }
 
@@ -55,7 +56,12 @@ fn build(toolchain: &str, target_dir: &Path) -> anyhow::Result<PathBuf> {
     let endian = env::var("CARGO_CFG_TARGET_ENDIAN").context("cargo sets CARGO_CFG_TARGET_ENDIAN")?;
     let arch = env::var("CARGO_CFG_TARGET_ARCH").context("cargo sets CARGO_CFG_TARGET_ARCH")?;
     let target = if endian == "big" { "bpfeb-unknown-none" } else { "bpfel-unknown-none" };
-    let flags = [&format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
+    let flags = [
+        &format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "-Ctarget-cpu=v3",
+    ];
 
     let mut cargo = Command::new("rustup");
     cargo
@@ -64,7 +70,9 @@ fn build(toolchain: &str, target_dir: &Path) -> anyhow::Result<PathBuf> {
         .arg(target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     // What the outer cargo says about its own compiler is not for the inner one.
-    for variable in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"] {
+    for variable in
+        ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"]
+    {
         cargo.env_remove(variable);
     }
     if toolchain.starts_with(NIGHTLY) {

@@ -100,16 +100,17 @@ fn read_manifests(config: &Config) -> anyhow::Result<Vec<manifest::Manifest>> {
 /// Thousands of probes run at once, each with a socket.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         warn!(%error, "the limit of open files stays as it is");
     }
 }
 
 async fn bind_http(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} for /metrics: free it, or name another with --http"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for /metrics: free it, or name another with --http")
+    })
 }
 
 fn open_datapath(config: &Config) -> anyhow::Result<AyaDatapath> {
@@ -142,7 +143,8 @@ async fn start_reconciler(
     let inlets = Inlets { flips, targets, view, servers, nat_sources };
     let (reconciler, handle) = Reconciler::new(store, datapath, inlets)?;
 
-    let probe = |server, check: Arc<crate::model::HealthCheck>| async move { health::probe(server, &check).await };
+    let probe =
+        |server, check: Arc<crate::model::HealthCheck>| async move { health::probe(server, &check).await };
     let seed = reconciler.remembered_health();
     let checks = tokio::spawn(health::run(probe, seed, targets_rx, flips_tx, shutdown.clone()));
     let token = shutdown.clone();

@@ -33,7 +33,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn start_log(args: &Args) {
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(&args.log));
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(&args.log));
     match args.log_format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().init(),

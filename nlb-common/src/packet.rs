@@ -254,13 +254,26 @@ impl Family for Ipv4 {
         let source = frame.read::<V4>(offset + 12).ok_or(Malformed)?;
         let destination = frame.read::<V4>(offset + 16).ok_or(Malformed)?;
         let end = offset + total_len;
-        if version_ihl >> 4 != 4 || header_len < Self::HEADER_LEN || total_len < header_len || end > frame.len() {
+        if version_ihl >> 4 != 4
+            || header_len < Self::HEADER_LEN
+            || total_len < header_len
+            || end > frame.len()
+        {
             return Err(Malformed);
         }
         // More-fragments flag, or an offset: everything but "reserved" and "don't fragment".
         let fragment = flags_offset & 0x3fff != 0;
         let payload = (offset + header_len) as u8;
-        Ok(Network { source, destination, offset: offset as u8, payload, end: end as u32, protocol, fragment, hops })
+        Ok(Network {
+            source,
+            destination,
+            offset: offset as u8,
+            payload,
+            end: end as u32,
+            protocol,
+            fragment,
+            hops,
+        })
     }
 
     #[inline(always)]

@@ -69,7 +69,11 @@ mod tests {
         for (position, &verdict) in Verdict::ALL.iter().enumerate() {
             assert_eq!(verdict as usize, position);
             let action = verdict.name().split('_').next();
-            assert!(matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "DROP")), "{}", verdict.name());
+            assert!(
+                matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "DROP")),
+                "{}",
+                verdict.name()
+            );
             assert!(!verdict.meaning().is_empty());
         }
     }

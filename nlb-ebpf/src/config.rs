@@ -13,21 +13,21 @@ static REDIRECT_TO_SELF: u32 = 0;
 
 /// Seed of the packet hash.
 #[inline(always)]
-pub fn hash_seed() -> u64 {
+pub(crate) fn hash_seed() -> u64 {
     // SAFETY: a static of this program; volatile, because its value here is not the one that is loaded.
     unsafe { read_volatile(&raw const HASH_SEED) }
 }
 
 /// The flow tables' number of sets minus one.
 #[inline(always)]
-pub fn flow_mask() -> u32 {
+pub(crate) fn flow_mask() -> u32 {
     // SAFETY: as above.
     unsafe { read_volatile(&raw const FLOW_MASK) }
 }
 
 /// Whether frames go back to their interface by a redirect: `XDP_TX` is cheaper, but not every driver flushes it.
 #[inline(always)]
-pub fn redirect_to_self() -> bool {
+pub(crate) fn redirect_to_self() -> bool {
     // SAFETY: as above.
     unsafe { read_volatile(&raw const REDIRECT_TO_SELF) != 0 }
 }

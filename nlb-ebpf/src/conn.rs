@@ -21,24 +21,24 @@ use crate::{clock, family::Tables, maps::LISTENERS, shared};
 const PROBES: u32 = 16;
 
 /// A pointer to an entry.
-pub type Entry<F> = *mut Conn<<F as nlb_common::packet::Family>::Address>;
+pub(crate) type Entry<F> = *mut Conn<<F as nlb_common::packet::Family>::Address>;
 
 /// The entry at an index.
 #[inline(always)]
-pub fn at<F: Tables>(index: u32) -> Option<Entry<F>> {
+pub(crate) fn at<F: Tables>(index: u32) -> Option<Entry<F>> {
     F::conns().get_ptr_mut(index)
 }
 
 /// The status of an entry.
 #[inline(always)]
-pub fn status<F: Tables>(entry: Entry<F>) -> Status {
+pub(crate) fn status<F: Tables>(entry: Entry<F>) -> Status {
     // SAFETY: `entry` comes from `at`.
     Status(unsafe { shared::read(&raw const (*entry).status) })
 }
 
 /// Whether the entry is still in the use that `seen` was read from, so that what was read since then is of it.
 #[inline(always)]
-pub fn unchanged<F: Tables>(entry: Entry<F>, seen: Status) -> bool {
+pub(crate) fn unchanged<F: Tables>(entry: Entry<F>, seen: Status) -> bool {
     status::<F>(entry).generation() == seen.generation()
 }
 
@@ -53,7 +53,7 @@ fn swap<F: Tables>(entry: Entry<F>, old: Status, new: Status) -> bool {
 /// If somebody else changes the state at the same moment, the other's change stands; the next segment goes on
 /// from there.
 #[inline(always)]
-pub fn touch<F: Tables>(entry: Entry<F>, seen: Status, direction: Direction, flags: Flags) {
+pub(crate) fn touch<F: Tables>(entry: Entry<F>, seen: Status, direction: Direction, flags: Flags) {
     let now = clock::now();
     // SAFETY: `entry` comes from `at`.
     unsafe {
@@ -69,7 +69,7 @@ pub fn touch<F: Tables>(entry: Entry<F>, seen: Status, direction: Direction, fla
 
 /// Ends a flow whose server's time is over: the entry stays until its last packets are through.
 #[inline(always)]
-pub fn close<F: Tables>(entry: Entry<F>, seen: Status) {
+pub(crate) fn close<F: Tables>(entry: Entry<F>, seen: Status) {
     if seen.state().is_active() {
         swap::<F>(entry, seen, seen.with_state(State::CLOSED));
     }
@@ -77,13 +77,13 @@ pub fn close<F: Tables>(entry: Entry<F>, seen: Status) {
 
 /// Gives an entry back that was published, but that no flow entry will ever name.
 #[inline(always)]
-pub fn abandon<F: Tables>(entry: Entry<F>, published: Status) {
+pub(crate) fn abandon<F: Tables>(entry: Entry<F>, published: Status) {
     swap::<F>(entry, published, published.next_use(FREE));
 }
 
 /// An entry for a new connection to `backend`: its index, and the reserved status to publish from.
 #[inline(always)]
-pub fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entry<F>, Status)> {
+pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entry<F>, Status)> {
     if backend.snat_slots == 0 {
         return None;
     }
@@ -134,7 +134,7 @@ fn is_available<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
 
 /// Makes a filled entry a connection.
 #[inline(always)]
-pub fn publish<F: Tables>(entry: Entry<F>, reserved: Status, protocol: u8) -> Status {
+pub(crate) fn publish<F: Tables>(entry: Entry<F>, reserved: Status, protocol: u8) -> Status {
     let state = if protocol == protocol::TCP { State::HALF_OPEN } else { State::ESTABLISHED };
     let published = reserved.with_state(state);
     // A swap rather than a store, because it is a full barrier: the fields are there before the state says so.
@@ -144,6 +144,6 @@ pub fn publish<F: Tables>(entry: Entry<F>, reserved: Status, protocol: u8) -> St
 
 /// The port the server sees.
 #[inline(always)]
-pub fn snat_port(index: u32) -> Be16 {
+pub(crate) fn snat_port(index: u32) -> Be16 {
     Be16::new(conn::port(index))
 }

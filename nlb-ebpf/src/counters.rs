@@ -6,7 +6,7 @@ use crate::maps::{BACKEND_COUNTERS, LISTENER_COUNTERS, VERDICTS};
 
 /// Counts a packet's verdict, by its number.
 #[inline(always)]
-pub fn verdict(verdict: u32) {
+pub(crate) fn verdict(verdict: u32) {
     if let Some(count) = VERDICTS.get_ptr_mut(verdict) {
         // SAFETY: this CPU's own value, and XDP programs do not interrupt each other.
         unsafe { *count += 1 };
@@ -15,24 +15,24 @@ pub fn verdict(verdict: u32) {
 
 /// Counts a packet of `bytes` for its listener and its backend.
 #[inline(always)]
-pub fn packet(listener: u32, backend: u32, bytes: usize) {
-    for counters in [LISTENER_COUNTERS.get_ptr_mut(listener), BACKEND_COUNTERS.get_ptr_mut(backend)] {
-        if let Some(traffic) = counters {
-            // SAFETY: as above.
-            let traffic: &mut Traffic = unsafe { &mut *traffic };
-            traffic.packets += 1;
-            traffic.bytes += bytes as u64;
-        }
+pub(crate) fn packet(listener: u32, backend: u32, bytes: usize) {
+    for traffic in
+        [LISTENER_COUNTERS.get_ptr_mut(listener), BACKEND_COUNTERS.get_ptr_mut(backend)].into_iter().flatten()
+    {
+        // SAFETY: as above.
+        let traffic: &mut Traffic = unsafe { &mut *traffic };
+        traffic.packets += 1;
+        traffic.bytes += bytes as u64;
     }
 }
 
 /// Counts a new connection for its listener and its backend.
 #[inline(always)]
-pub fn connection(listener: u32, backend: u32) {
-    for counters in [LISTENER_COUNTERS.get_ptr_mut(listener), BACKEND_COUNTERS.get_ptr_mut(backend)] {
-        if let Some(traffic) = counters {
-            // SAFETY: as above.
-            unsafe { (*traffic).connections += 1 };
-        }
+pub(crate) fn connection(listener: u32, backend: u32) {
+    for traffic in
+        [LISTENER_COUNTERS.get_ptr_mut(listener), BACKEND_COUNTERS.get_ptr_mut(backend)].into_iter().flatten()
+    {
+        // SAFETY: as above.
+        unsafe { (*traffic).connections += 1 };
     }
 }

@@ -15,7 +15,7 @@ use nlb_common::{
 use crate::maps;
 
 /// A family with its maps.
-pub trait Tables: Family {
+pub(crate) trait Tables: Family {
     /// Index into the arrays of two in a service.
     const SERVICE_INDEX: usize;
     /// `AF_INET` or `AF_INET6`, for `bpf_fib_lookup`.

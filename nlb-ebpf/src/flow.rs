@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A connection found: still to be checked with [`conn::unchanged`] after its fields were read.
-pub struct Found<F: Tables> {
+pub(crate) struct Found<F: Tables> {
     /// Its index.
     pub index: u32,
     /// Its entry.
@@ -40,7 +40,7 @@ fn word(set: *mut FlowSet, way: usize) -> *mut u64 {
 
 /// The connection of a client's packet.
 #[inline(always)]
-pub fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Found<F>> {
+pub(crate) fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Found<F>> {
     let set = set::<F>(hash)?;
     for way in 0..WAYS {
         // SAFETY: a word of a map value.
@@ -72,7 +72,7 @@ fn is_of<F: Tables>(entry: Entry<F>, tuple: &Tuple<F::Address>) -> bool {
 
 /// Remembers a connection; `false` if the set holds nothing but live flows.
 #[inline(always)]
-pub fn insert<F: Tables>(hash: u64, index: u32) -> bool {
+pub(crate) fn insert<F: Tables>(hash: u64, index: u32) -> bool {
     let Some(set) = set::<F>(hash) else {
         return false;
     };
@@ -105,7 +105,7 @@ fn is_stale<F: Tables>(word: u64) -> bool {
 
 /// Forgets which connection a flow had.
 #[inline(always)]
-pub fn remove<F: Tables>(hash: u64, index: u32) {
+pub(crate) fn remove<F: Tables>(hash: u64, index: u32) {
     let Some(set) = set::<F>(hash) else {
         return;
     };

@@ -39,7 +39,7 @@ struct Route<F: Tables> {
 
 /// A client's packet to a listener.
 #[inline(always)]
-pub fn run<F: Tables>(packet: &Packet<'_, F>, listener: u32) -> Step<Outcome> {
+pub(crate) fn run<F: Tables>(packet: &Packet<'_, F>, listener: u32) -> Step<Outcome> {
     if packet.network.hops <= 1 {
         return Err(Outcome::drop(Verdict::DropTtlExpired));
     }
@@ -61,7 +61,11 @@ pub fn run<F: Tables>(packet: &Packet<'_, F>, listener: u32) -> Step<Outcome> {
 
 /// The route of a flow that is known; `None` if it is not, or if the client reuses the ports of a closed one.
 #[inline(always)]
-fn existing<F: Tables>(packet: &Packet<'_, F>, tuple: &Tuple<F::Address>, hash: u64) -> Step<Option<Route<F>>> {
+fn existing<F: Tables>(
+    packet: &Packet<'_, F>,
+    tuple: &Tuple<F::Address>,
+    hash: u64,
+) -> Step<Option<Route<F>>> {
     let Some(Found { index, entry, status }) = crate::flow::find::<F>(tuple, hash) else {
         return Ok(None);
     };
@@ -150,8 +154,9 @@ fn service_for_new(listener: u32) -> Step<u32> {
         return Err(Outcome::drop(Verdict::DropNoListener));
     };
     // SAFETY: a map value, aligned.
-    let (service, closed_to_new) =
-        unsafe { (shared::read(&raw const (*listener).service), shared::read(&raw const (*listener).closed_to_new)) };
+    let (service, closed_to_new) = unsafe {
+        (shared::read(&raw const (*listener).service), shared::read(&raw const (*listener).closed_to_new))
+    };
     if closed_to_new != 0 { Err(Outcome::drop(Verdict::DropListenerDisabled)) } else { Ok(service) }
 }
 

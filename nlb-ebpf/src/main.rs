@@ -8,6 +8,7 @@
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
 #![feature(core_intrinsics)]
 #![allow(internal_features)]
+#![allow(missing_docs, reason = "what the xdp macro generates has none")]
 
 mod clock;
 mod config;
@@ -30,7 +31,8 @@ use aya_log_ebpf::debug;
 
 /// The entry: one packet in, its action out.
 #[xdp]
-pub fn nlb(ctx: XdpContext) -> u32 {
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb(ctx: XdpContext) -> u32 {
     let outcome = pipeline::run(&ctx);
     counters::verdict(outcome.verdict());
     if outcome.action() == XDP_DROP {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A packet to one of the balancer's addresses.
-pub struct Packet<'a, F: Tables> {
+pub(crate) struct Packet<'a, F: Tables> {
     /// The kernel's handle.
     pub ctx: &'a XdpContext,
     /// Its bytes.
@@ -33,7 +33,7 @@ pub struct Packet<'a, F: Tables> {
 impl<'a, F: Tables> Packet<'a, F> {
     /// Parses a packet that is known to be of the family and to have a transport header.
     #[inline(always)]
-    pub fn parse(ctx: &'a XdpContext) -> Option<Self> {
+    pub(crate) fn parse(ctx: &'a XdpContext) -> Option<Self> {
         let frame = frame(ctx);
         let link = Link::parse(frame)?;
         let network = F::parse(frame, link.len()).ok()?;
@@ -44,14 +44,14 @@ impl<'a, F: Tables> Packet<'a, F> {
 
 /// The bytes of the packet as it is now; to be asked again after every change of its size.
 #[inline(always)]
-pub fn frame(ctx: &XdpContext) -> Bytes {
+pub(crate) fn frame(ctx: &XdpContext) -> Bytes {
     // SAFETY: the kernel guarantees these bytes until the program ends or resizes the packet.
     unsafe { Bytes::new(ctx.data(), ctx.data_end()) }
 }
 
 /// From a packet to its end.
 #[inline(always)]
-pub fn run(ctx: &XdpContext) -> Outcome {
+pub(crate) fn run(ctx: &XdpContext) -> Outcome {
     let Some(link) = Link::parse(frame(ctx)) else {
         return Outcome::pass(Verdict::PassMalformed);
     };
@@ -88,15 +88,15 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let local = local_address::<F>(&network)?;
     let transport = transport::<F>(frame, &network, &local)?;
     let packet = Packet::<F> { ctx, frame, link, network, transport };
-    if local.vip != 0 {
-        if let Some(listener) = listener(&packet, local.vip) {
-            return forward::run(&packet, listener);
-        }
+    if local.vip != 0
+        && let Some(listener) = listener(&packet, local.vip)
+    {
+        return forward::run(&packet, listener);
     }
-    if local.snat != 0 {
-        if let Some(outcome) = reply::run(&packet, local.snat - 1) {
-            return Ok(outcome);
-        }
+    if local.snat != 0
+        && let Some(outcome) = reply::run(&packet, local.snat - 1)
+    {
+        return Ok(outcome);
     }
     Err(unclaimed(&local))
 }
@@ -105,7 +105,7 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
 #[inline(always)]
 fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress> {
     // SAFETY: the agent replaces entries, it does not write into them.
-    match unsafe { F::addresses().get(&network.destination) } {
+    match unsafe { F::addresses().get(network.destination) } {
         Some(local) => Ok(*local),
         None => Err(Outcome::pass(Verdict::PassNotOurs)),
     }
@@ -113,9 +113,15 @@ fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress>
 
 /// The transport header, or why a packet to one of the balancer's addresses has none it can use.
 #[inline(always)]
-fn transport<F: Tables>(frame: Bytes, network: &Network<F::Address>, local: &LocalAddress) -> Step<Transport> {
+fn transport<F: Tables>(
+    frame: Bytes,
+    network: &Network<F::Address>,
+    local: &LocalAddress,
+) -> Step<Transport> {
     // The host's own packets stay the host's, whatever they look like.
-    let refuse = |verdict| Err(if local.vip != 0 && local.host == 0 { Outcome::drop(verdict) } else { unclaimed(local) });
+    let refuse = |verdict| {
+        Err(if local.vip != 0 && local.host == 0 { Outcome::drop(verdict) } else { unclaimed(local) })
+    };
     if network.fragment {
         return refuse(Verdict::DropFragment);
     }
@@ -134,7 +140,7 @@ fn listener<F: Tables>(packet: &Packet<'_, F>, vip: u32) -> Option<u32> {
     let key =
         ListenerKey { vip, port: packet.transport.destination, protocol: packet.transport.protocol, _pad: 0 };
     // SAFETY: the agent replaces entries, it does not write into them.
-    unsafe { LISTENER_INDEX.get(&key) }.copied()
+    unsafe { LISTENER_INDEX.get(key) }.copied()
 }
 
 /// A packet to one of the balancer's addresses that neither a listener nor a connection wants.

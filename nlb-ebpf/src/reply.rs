@@ -20,7 +20,7 @@ use crate::{
 
 /// A packet to a SNAT address; `None` if it is no reply of a balanced flow.
 #[inline(always)]
-pub fn run<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
+pub(crate) fn run<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
     let index = table::index(slot, packet.transport.destination.get());
     let entry = conn::at::<F>(index)?;
     let status = conn::status::<F>(entry);

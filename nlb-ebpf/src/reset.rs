@@ -32,7 +32,7 @@ struct Numbers {
 ///
 /// Seldom needed, hence apart, with a stack frame of its own.
 #[inline(never)]
-pub fn run<F: Tables>(ctx: &XdpContext, why: Outcome) -> Outcome {
+pub(crate) fn run<F: Tables>(ctx: &XdpContext, why: Outcome) -> Outcome {
     let expired = why.verdict() == Verdict::ResetExpired as u32;
     let (verdict, silent) = if expired {
         (Verdict::ResetExpired, Verdict::DropExpired)

@@ -16,11 +16,11 @@ use crate::{
 };
 
 /// A backend's number and entry.
-pub type Numbered = (u32, *const Backend);
+pub(crate) type Numbered = (u32, *const Backend);
 
 /// The entry of a backend, and what becomes of its flows.
 #[inline(always)]
-pub fn backend(number: u32) -> Option<(*const Backend, u32)> {
+pub(crate) fn backend(number: u32) -> Option<(*const Backend, u32)> {
     let backend = BACKENDS.get_ptr(number)?;
     // SAFETY: a map value, aligned.
     let state = unsafe { shared::read(&raw const (*backend).state) };
@@ -30,7 +30,7 @@ pub fn backend(number: u32) -> Option<(*const Backend, u32)> {
 /// Weighted round robin: the service's wheel turns by one slot for each new connection, whichever CPU it
 /// comes to.
 #[inline(always)]
-pub fn pick<F: Tables>(service: u32) -> Step<Numbered> {
+pub(crate) fn pick<F: Tables>(service: u32) -> Step<Numbered> {
     turn::<F>(service).ok_or_else(|| Outcome::drop(Verdict::DropNoBackend))
 }
 

@@ -12,7 +12,7 @@ const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 /// # Safety
 /// `word` points into a map value, aligned; `T` is `u32` or `u64`.
 #[inline(always)]
-pub unsafe fn swap_if<T: Copy>(word: *mut T, old: T, new: T) -> bool {
+pub(crate) unsafe fn swap_if<T: Copy>(word: *mut T, old: T, new: T) -> bool {
     // SAFETY: the caller's; the memory lives as long as the program.
     unsafe { atomic_cxchg::<T, ORDER, ORDER>(word, old, new) }.1
 }
@@ -22,7 +22,7 @@ pub unsafe fn swap_if<T: Copy>(word: *mut T, old: T, new: T) -> bool {
 /// # Safety
 /// `word` points into a map value, aligned.
 #[inline(always)]
-pub unsafe fn count_up(word: *mut u32) -> u32 {
+pub(crate) unsafe fn count_up(word: *mut u32) -> u32 {
     // SAFETY: the caller's.
     unsafe { atomic_xadd::<u32, u32, ORDER>(word, 1) }
 }
@@ -35,7 +35,7 @@ pub unsafe fn count_up(word: *mut u32) -> u32 {
 /// # Safety
 /// `word` points into a map value, aligned.
 #[inline(always)]
-pub unsafe fn read<T: Copy>(word: *const T) -> T {
+pub(crate) unsafe fn read<T: Copy>(word: *const T) -> T {
     // SAFETY: the caller's.
     unsafe { word.read_volatile() }
 }
@@ -45,7 +45,7 @@ pub unsafe fn read<T: Copy>(word: *const T) -> T {
 /// # Safety
 /// `word` points into a map value, aligned.
 #[inline(always)]
-pub unsafe fn write<T: Copy>(word: *mut T, value: T) {
+pub(crate) unsafe fn write<T: Copy>(word: *mut T, value: T) {
     // SAFETY: the caller's.
     unsafe { word.write_volatile(value) }
 }

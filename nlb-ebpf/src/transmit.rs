@@ -22,7 +22,7 @@ use crate::{
 
 /// Sends a rewritten packet along a path.
 #[inline(always)]
-pub fn along<F: Tables>(ctx: &XdpContext, link: &Link, path: ReturnPath, verdict: Verdict) -> Outcome {
+pub(crate) fn along<F: Tables>(ctx: &XdpContext, link: &Link, path: ReturnPath, verdict: Verdict) -> Outcome {
     let ReturnPath { macs, ifindex, tags } = path;
     // Positive: bytes to take off at the front; negative: to put on.
     let shorter = link.len() as i32 - tags.header_len() as i32;
@@ -39,7 +39,7 @@ pub fn along<F: Tables>(ctx: &XdpContext, link: &Link, path: ReturnPath, verdict
 
 /// The action that sends the packet, as it is now, out of an interface.
 #[inline(always)]
-pub fn action(ctx: &XdpContext, ifindex: u32) -> u32 {
+pub(crate) fn action(ctx: &XdpContext, ifindex: u32) -> u32 {
     if ifindex == ctx.ingress_ifindex() as u32 && !config::redirect_to_self() {
         return xdp_action::XDP_TX;
     }
@@ -49,7 +49,7 @@ pub fn action(ctx: &XdpContext, ifindex: u32) -> u32 {
 
 /// Sends a rewritten packet to its server: the way the agent found, or else the one the kernel knows.
 #[inline(always)]
-pub fn to_next_hop<F: Tables>(packet: &Packet<'_, F>, next_hop: u64) -> Outcome {
+pub(crate) fn to_next_hop<F: Tables>(packet: &Packet<'_, F>, next_hop: u64) -> Outcome {
     match known(next_hop) {
         Some(path) => along::<F>(packet.ctx, &packet.link, path, Verdict::Forward),
         None => Outcome::new(Verdict::Forward, ASK_KERNEL),
@@ -70,7 +70,7 @@ fn known(next_hop: u64) -> Option<ReturnPath> {
 ///
 /// Seldom needed, hence apart, with a stack frame of its own; what it needs is in the packet.
 #[inline(never)]
-pub fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
+pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
     let Some(Packet { link, network, .. }) = Packet::<F>::parse(ctx) else {
         return Outcome::drop(Verdict::DropInternal);
     };

@@ -1,4 +1,5 @@
 //! The agent comes and goes; the datapath stays.
+#![expect(clippy::unwrap_used, reason = "what helps a test fails as a test does")]
 
 use std::{
     net::SocketAddr,

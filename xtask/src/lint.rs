@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The crates that may use unstable features of the distribution's stable compiler: aya-ebpf wants one.
-/// Names, not `1`, or aya-build would build `core` as well.
+/// Names, not `1`: features are opened for the crates that need them only.
 const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb";
 
 /// `cargo xtask lint`.

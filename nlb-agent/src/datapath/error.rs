@@ -80,7 +80,9 @@ pub enum DatapathError {
         hint: &'static str,
     },
     /// Another XDP program is there.
-    #[error("another XDP program is attached to {interface}: remove it with `ip link set dev {interface} xdp off`")]
+    #[error(
+        "another XDP program is attached to {interface}: remove it with `ip link set dev {interface} xdp off`"
+    )]
     Occupied {
         /// The interface.
         interface: String,

@@ -59,7 +59,12 @@ impl Datapath for FakeDatapath {
         Ok(self.with(|inner| inner.flows.clone()))
     }
 
-    fn exclude_ports(&mut self, _family: Family, _slot: SnatSlot, _ports: &BTreeSet<u16>) -> Result<(), DatapathError> {
+    fn exclude_ports(
+        &mut self,
+        _family: Family,
+        _slot: SnatSlot,
+        _ports: &BTreeSet<u16>,
+    ) -> Result<(), DatapathError> {
         Ok(())
     }
 

@@ -46,7 +46,12 @@ impl<D: Datapath> Datapath for FaultyDatapath<D> {
         self.inner.sweep()
     }
 
-    fn exclude_ports(&mut self, family: Family, slot: SnatSlot, ports: &BTreeSet<u16>) -> Result<(), DatapathError> {
+    fn exclude_ports(
+        &mut self,
+        family: Family,
+        slot: SnatSlot,
+        ports: &BTreeSet<u16>,
+    ) -> Result<(), DatapathError> {
         self.inner.exclude_ports(family, slot, ports)
     }
 

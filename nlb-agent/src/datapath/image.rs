@@ -281,7 +281,10 @@ impl fmt::Display for Image {
         for (id, listener) in listeners {
             let Listener { vip, protocol, port, service, idle_timeout, closed_to_new } = listener;
             let closed = if *closed_to_new { " closed-to-new" } else { "" };
-            writeln!(f, "listener {id} vip={vip} {protocol}/{port} service={service} idle={idle_timeout:?}{closed}")?;
+            writeln!(
+                f,
+                "listener {id} vip={vip} {protocol}/{port} service={service} idle={idle_timeout:?}{closed}"
+            )?;
         }
         for (id, Service { wheels }) in services {
             for family in Family::ALL {

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::{
     error::DatapathError,
     image::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, Image, Listener, ListenerId, LocalAddress, MacText,
-        NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Family, Image, Listener, ListenerId,
+        LocalAddress, MacText, NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
     },
 };
 use crate::status::InterfaceStatus;
@@ -44,7 +44,12 @@ pub trait Datapath: Send {
     ///
     /// # Errors
     /// A map cannot be written.
-    fn exclude_ports(&mut self, family: Family, slot: SnatSlot, ports: &BTreeSet<u16>) -> Result<(), DatapathError>;
+    fn exclude_ports(
+        &mut self,
+        family: Family,
+        slot: SnatSlot,
+        ports: &BTreeSet<u16>,
+    ) -> Result<(), DatapathError>;
 
     /// What passed each backend.
     ///

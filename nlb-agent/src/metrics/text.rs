@@ -14,14 +14,19 @@ const BACKENDS: [Family; 6] = [
     ("nlb_backend_new_connections_total", "Connections ever given to the server.", "counter", |backend| {
         backend.counters.new_connections
     }),
-    ("nlb_backend_packets_total", "Packets of both directions.", "counter", |backend| backend.counters.packets),
+    ("nlb_backend_packets_total", "Packets of both directions.", "counter", |backend| {
+        backend.counters.packets
+    }),
     ("nlb_backend_bytes_total", "Bytes of both directions.", "counter", |backend| backend.counters.bytes),
     ("nlb_backend_healthy", "1 unless probes say that the server is unhealthy.", "gauge", |backend| {
         backend.health.is_usable().into()
     }),
-    ("nlb_backend_draining", "1 while established connections go on and no new ones come.", "gauge", |backend| {
-        backend.drain_remaining.is_some().into()
-    }),
+    (
+        "nlb_backend_draining",
+        "1 while established connections go on and no new ones come.",
+        "gauge",
+        |backend| backend.drain_remaining.is_some().into(),
+    ),
 ];
 
 /// All metrics.
@@ -39,7 +44,8 @@ pub(super) fn render(status: &Status) -> String {
         line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         for backend in &unique {
             let key = &backend.key;
-            let (service, group, server, address) = (&key.service, &key.group, &key.server, key.socket_addr());
+            let (service, group, server, address) =
+                (&key.service, &key.group, &key.server, key.socket_addr());
             line(format_args!(
                 "{name}{{backend_service=\"{service}\",group=\"{group}\",server=\"{server}\",address=\"{address}\"}} {}\n",
                 value(backend)
@@ -50,7 +56,9 @@ pub(super) fn render(status: &Status) -> String {
     for verdict in verdicts {
         line(format_args!("nlb_packets_total{{verdict=\"{}\"}} {}\n", verdict.name, verdict.packets));
     }
-    line(format_args!("# HELP nlb_interface_info Where the datapath is attached.\n# TYPE nlb_interface_info gauge\n"));
+    line(format_args!(
+        "# HELP nlb_interface_info Where the datapath is attached.\n# TYPE nlb_interface_info gauge\n"
+    ));
     for interface in interfaces {
         let (name, mode) = (&interface.name, interface.xdp_mode);
         line(format_args!("nlb_interface_info{{interface=\"{name}\",xdp_mode=\"{mode}\"}} 1\n"));

@@ -51,7 +51,8 @@ impl HealthView {
     pub(super) fn new(state: &State, known: &BTreeMap<BackendKey, Health>) -> Self {
         let mut probed = BTreeMap::new();
         for key in state.configured_backends().into_keys() {
-            let checked = state.backend_services.get(&key.service).is_some_and(|service| is_checked(&service.spec));
+            let checked =
+                state.backend_services.get(&key.service).is_some_and(|service| is_checked(&service.spec));
             let health = known.get(&key).copied().unwrap_or(Health::Unknown);
             probed.insert(key, if checked { health } else { Health::Unchecked });
         }
@@ -88,15 +89,13 @@ pub(super) fn backend_name(key: &BackendKey) -> String {
 }
 
 /// The numbers of the configured listeners, with the draining time of each.
-pub(super) fn listeners(
-    state: &State,
-    ids: &mut Ids,
-) -> Result<BTreeMap<ListenerId, Duration>, Exhausted> {
+pub(super) fn listeners(state: &State, ids: &mut Ids) -> Result<BTreeMap<ListenerId, Duration>, Exhausted> {
     let mut numbers = BTreeMap::new();
     for (name, listener) in &state.listeners {
         let Some(balancer) = state.load_balancers.get(&listener.spec.load_balancer) else { continue };
         let service = state.backend_services.get(&listener.spec.backend_service);
-        let drain_time = service.map_or(Duration::ZERO, |service| service.spec.connection_draining.as_duration());
+        let drain_time =
+            service.map_or(Duration::ZERO, |service| service.spec.connection_draining.as_duration());
         if balancer.spec.enabled {
             for vip in &balancer.spec.addresses {
                 numbers.insert(listener_id(ids, name, *vip)?, drain_time);
@@ -160,7 +159,12 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn backend(&mut self, id: BackendId, key: &BackendKey, state: BackendState) -> Result<Backend, Exhausted> {
+    fn backend(
+        &mut self,
+        id: BackendId,
+        key: &BackendKey,
+        state: BackendState,
+    ) -> Result<Backend, Exhausted> {
         let Inputs { view, applied, .. } = *self.inputs;
         let before = applied.backends.get(&id).copied();
         let resolution = view.resolutions.get(&key.address).copied().unwrap_or_default();
@@ -201,10 +205,20 @@ impl Compiler<'_> {
     }
 
     /// The SNAT addresses of a backend: the operator's, or the host's own on the way to the server.
-    fn snat(&mut self, id: BackendId, server: IpAddr, source: Option<IpAddr>) -> Result<Option<SnatRange>, Exhausted> {
+    fn snat(
+        &mut self,
+        id: BackendId,
+        server: IpAddr,
+        source: Option<IpAddr>,
+    ) -> Result<Option<SnatRange>, Exhausted> {
         let family = Family::of(server);
-        let chosen: Vec<IpAddr> =
-            self.inputs.nat_sources.iter().copied().filter(|address| Family::of(*address) == family).collect();
+        let chosen: Vec<IpAddr> = self
+            .inputs
+            .nat_sources
+            .iter()
+            .copied()
+            .filter(|address| Family::of(*address) == family)
+            .collect();
         let addresses = if chosen.is_empty() { source.into_iter().collect() } else { chosen };
         let mut slots = BTreeSet::new();
         for address in addresses {
@@ -288,7 +302,9 @@ impl Compiler<'_> {
         let taken: BTreeSet<_> = self.image.listeners.values().map(Listener::key).collect();
         for id in retired {
             // A listener that took the place of a removed one has its connections, too.
-            if let Some(listener) = applied.listeners.get(id).filter(|listener| !taken.contains(&listener.key())) {
+            if let Some(listener) =
+                applied.listeners.get(id).filter(|listener| !taken.contains(&listener.key()))
+            {
                 self.image.listeners.insert(*id, Listener { closed_to_new: true, ..*listener });
                 if let Some(service) = applied.services.get(&listener.service) {
                     self.image.services.entry(listener.service).or_insert_with(|| service.clone());
@@ -303,7 +319,8 @@ impl Compiler<'_> {
         let Inputs { state, view, .. } = *self.inputs;
         let mut addresses: BTreeMap<IpAddr, LocalAddress> = BTreeMap::new();
         let enabled = state.load_balancers.values().filter(|balancer| balancer.spec.enabled);
-        let configured: BTreeSet<IpAddr> = enabled.flat_map(|balancer| balancer.spec.addresses.iter().copied()).collect();
+        let configured: BTreeSet<IpAddr> =
+            enabled.flat_map(|balancer| balancer.spec.addresses.iter().copied()).collect();
         for address in configured {
             let vip = VipId(self.ids.get(Kind::Vip, &address.to_string())?);
             addresses.entry(address).or_default().vip = Some(vip);

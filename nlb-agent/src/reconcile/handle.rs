@@ -17,7 +17,9 @@ pub struct Applied {
 
 /// The datapath does not hold a revision yet; the reconciler keeps trying.
 #[derive(Debug, thiserror::Error)]
-#[error("revision {revision} is stored, but the datapath could not be written yet: {cause}; the agent keeps trying")]
+#[error(
+    "revision {revision} is stored, but the datapath could not be written yet: {cause}; the agent keeps trying"
+)]
 pub struct NotApplied {
     /// The revision.
     pub revision: u64,
@@ -58,7 +60,8 @@ impl Handle {
     pub async fn applied(&self, revision: u64, patience: Duration) -> Result<(), NotApplied> {
         let mut applied = self.applied.clone();
         let settled = applied.wait_for(|applied| {
-            applied.revision >= revision || applied.failure.as_ref().is_some_and(|(failed, _)| *failed >= revision)
+            applied.revision >= revision
+                || applied.failure.as_ref().is_some_and(|(failed, _)| *failed >= revision)
         });
         let not_applied = |cause: &str| NotApplied { revision, cause: cause.to_owned() };
         match tokio::time::timeout(patience, settled).await {

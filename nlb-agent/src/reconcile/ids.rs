@@ -109,7 +109,9 @@ impl Ids {
             ids.used.entry(kind).or_default().insert(number);
         }
         for kind in Kind::ALL {
-            if let (false, Some(&highest)) = (matches!(kind, Kind::Snat(_)), ids.used.entry(kind).or_default().last()) {
+            if let (false, Some(&highest)) =
+                (matches!(kind, Kind::Snat(_)), ids.used.entry(kind).or_default().last())
+            {
                 ids.next.insert(kind, highest + 1);
             }
         }
@@ -138,12 +140,18 @@ impl Ids {
 
     /// The name of a number.
     pub(super) fn name(&self, kind: Kind, number: u32) -> Option<&str> {
-        self.numbers.iter().find(|((of, _), known)| (*of, **known) == (kind, number)).map(|((_, name), _)| name.as_str())
+        self.numbers
+            .iter()
+            .find(|((of, _), known)| (*of, **known) == (kind, number))
+            .map(|((_, name), _)| name.as_str())
     }
 
     /// All names of a kind, with their numbers.
     pub(super) fn names(&self, kind: Kind) -> impl Iterator<Item = (&str, u32)> {
-        self.numbers.iter().filter(move |((of, _), _)| *of == kind).map(|((_, name), number)| (name.as_str(), *number))
+        self.numbers
+            .iter()
+            .filter(move |((of, _), _)| *of == kind)
+            .map(|((_, name), number)| (name.as_str(), *number))
     }
 
     /// Forgets every name, and frees every number, that is not in use.

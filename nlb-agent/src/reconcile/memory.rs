@@ -2,12 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    drain::Drain,
-    health::Health,
-    model::BackendKey,
-    store::memory::Table,
-};
+use crate::{drain::Drain, health::Health, model::BackendKey, store::memory::Table};
 
 /// Numbers of datapath entries, by kind and name.
 pub(super) const IDS: Table<String, u32> = Table::new("memory.ids");

@@ -20,5 +20,5 @@ mod tests;
 pub use self::{
     handle::{Applied, Handle, NotApplied, Status},
     plan::plan,
-    runner::{Inlets, Reconciler, ReconcileError},
+    runner::{Inlets, ReconcileError, Reconciler},
 };

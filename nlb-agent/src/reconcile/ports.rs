@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn lines_of_proc_are_understood() {
-        let line = "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1";
+        let line =
+            "   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1";
         assert_eq!(local_port(line), Some(3306));
         assert_eq!(local_port("  sl  local_address rem_address   st"), None);
         let v6 = "   1: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 1";

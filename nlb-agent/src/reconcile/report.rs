@@ -19,7 +19,8 @@ pub(super) fn backends<D: Datapath>(
     traffic: &BTreeMap<BackendId, Traffic>,
     now: u64,
 ) -> Vec<BackendStatus> {
-    let held: BTreeMap<BackendKey, BackendId> = reconciler.held_backends().map(|(id, key)| (key, id)).collect();
+    let held: BTreeMap<BackendKey, BackendId> =
+        reconciler.held_backends().map(|(id, key)| (key, id)).collect();
     let configured = reconciler.state.configured_backends();
     let mut keys: Vec<&BackendKey> = configured.keys().chain(held.keys()).collect();
     keys.sort();

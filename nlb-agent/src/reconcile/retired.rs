@@ -46,13 +46,17 @@ impl Retired {
             let drain_time = drain_times.get(&id).copied().unwrap_or_default();
             let until = now.saturating_add(u64::try_from(drain_time.as_millis()).unwrap_or(u64::MAX));
             let (since, until) = *leaving.entry(id).or_insert((now, until));
-            let is_needed = held.get(&id).is_some_and(|&held| held > 0) || now < since.saturating_add(GRACE_MS);
+            let is_needed =
+                held.get(&id).is_some_and(|&held| held > 0) || now < since.saturating_add(GRACE_MS);
             if now < until && is_needed {
                 staying.insert(id);
             }
         }
         leaving.retain(|id, _| staying.contains(id));
-        *drain_times = configured.into_iter().chain(drain_times.split_off(&ListenerId(0)).into_iter().filter(|(id, _)| staying.contains(id))).collect();
+        *drain_times = configured
+            .into_iter()
+            .chain(drain_times.split_off(&ListenerId(0)).into_iter().filter(|(id, _)| staying.contains(id)))
+            .collect();
         staying
     }
 }

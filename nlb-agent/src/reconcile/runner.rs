@@ -168,7 +168,7 @@ impl<D: Datapath> Reconciler<D> {
                 }
                 () = sleep(deadline.unwrap_or(SWEEP_EVERY)), if deadline.is_some() => {}
                 _ = tick.tick() => {
-                    self.sweep(ticks % PORTS_EVERY == 0);
+                    self.sweep(ticks.is_multiple_of(PORTS_EVERY));
                     ticks = ticks.wrapping_add(1);
                 }
             }
@@ -212,7 +212,9 @@ impl<D: Datapath> Reconciler<D> {
         let mut targets = Targets::new();
         for key in self.state.configured_backends().into_keys() {
             let service = self.state.backend_services.get(&key.service).map(|service| &service.spec);
-            if let Some(check) = service.and_then(|service| service.health_check.as_ref()).filter(|check| check.enabled) {
+            if let Some(check) =
+                service.and_then(|service| service.health_check.as_ref()).filter(|check| check.enabled)
+            {
                 targets.insert(key, Arc::new(check.clone()));
             }
         }
@@ -343,10 +345,13 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Every configured backend, as the drain machine wants it.
     fn wanted(&mut self, state: &State) -> BTreeMap<BackendKey, Wanted> {
-        let listened: BTreeSet<_> = state.listeners.values().map(|listener| &listener.spec.backend_service).collect();
+        let listened: BTreeSet<_> =
+            state.listeners.values().map(|listener| &listener.spec.backend_service).collect();
         let mut wanted = BTreeMap::new();
         for (key, backend) in state.configured_backends() {
-            let Some(service) = state.backend_services.get(&key.service).map(|service| &service.spec) else { continue };
+            let Some(service) = state.backend_services.get(&key.service).map(|service| &service.spec) else {
+                continue;
+            };
             self.last_configured.insert(key.clone(), (backend.weight, backend.admin_state));
             let entry = Wanted {
                 admin_state: backend.admin_state,
@@ -390,7 +395,8 @@ impl<D: Datapath> Reconciler<D> {
         self.ids.retain(|kind, number| used.contains(&(kind, number)));
         self.remember_ids()?;
         let configured = state.configured_backends();
-        let gone: Vec<BackendKey> = self.health.keys().filter(|key| !configured.contains_key(key)).cloned().collect();
+        let gone: Vec<BackendKey> =
+            self.health.keys().filter(|key| !configured.contains_key(key)).cloned().collect();
         self.health.retain(|key, _| configured.contains_key(key));
         self.store_if_any(memory::HEALTH, Vec::new(), gone)?;
         let held: BTreeSet<BackendKey> = self.held_backends().map(|(_, key)| key).collect();

@@ -24,7 +24,8 @@ pub(super) struct Arena {
 impl Arena {
     /// An arena in which `used` is taken.
     pub(super) fn new(capacity: u32, used: impl IntoIterator<Item = Wheel>) -> Self {
-        let taken = used.into_iter().filter(|wheel| wheel.len > 0).map(|wheel| (wheel.base, wheel.len)).collect();
+        let taken =
+            used.into_iter().filter(|wheel| wheel.len > 0).map(|wheel| (wheel.base, wheel.len)).collect();
         Self { capacity, taken, retired: VecDeque::new() }
     }
 

@@ -15,8 +15,8 @@ use nlb_common::{
 
 use crate::{
     datapath::{
-        Backend, BackendState, Egress, EgressId, Family, Listener, LocalAddress, NextHop, ServiceId, Snat, SnatRange,
-        SnatSlot, VipId,
+        Backend, BackendState, Egress, EgressId, Family, Listener, LocalAddress, NextHop, ServiceId, Snat,
+        SnatRange, SnatSlot, VipId,
     },
     model::{OnDrainExpiry, Protocol},
 };
@@ -157,7 +157,8 @@ pub(super) fn family_number(family: Family) -> u8 {
 
 /// The backend of an entry in use; `None` if it is of no agent's making.
 pub(super) fn backend_back(entry: &abi::backend::Backend) -> Option<Backend> {
-    let abi::backend::Backend { next_hop, state, snat_slot, snat_slots, address, port, family, _pad: _ } = *entry;
+    let abi::backend::Backend { next_hop, state, snat_slot, snat_slots, address, port, family, _pad: _ } =
+        *entry;
     let family = match family {
         4 => Family::V4,
         6 => Family::V6,

@@ -124,7 +124,11 @@ fn attach_one(
         }
     }
     let (mode, cause) = refused.map_or((Mode::Driver, String::new()), |(mode, cause)| (mode, cause));
-    let hint = if wanted == config::XdpMode::Driver { "; --xdp-mode auto lets the network stack run it" } else { "" };
+    let hint = if wanted == config::XdpMode::Driver {
+        "; --xdp-mode auto lets the network stack run it"
+    } else {
+        ""
+    };
     Err(DatapathError::Attach { interface: interface.to_owned(), mode: mode.name(), cause, hint })
 }
 
@@ -159,7 +163,9 @@ fn judge(error: &ProgramError, interface: &str) -> Refusal {
         return Refusal::Mode(error.to_string());
     };
     match syscall.io_error.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => Refusal::Final(DatapathError::Occupied { interface: interface.to_owned() }),
+        Some(libc::EBUSY | libc::EEXIST) => {
+            Refusal::Final(DatapathError::Occupied { interface: interface.to_owned() })
+        }
         Some(libc::EPERM | libc::EACCES) => Refusal::Final(DatapathError::NotPermitted),
         Some(libc::EOPNOTSUPP) => Refusal::Mode("its driver does not support XDP".to_owned()),
         _ => Refusal::Mode(syscall.io_error.to_string()),

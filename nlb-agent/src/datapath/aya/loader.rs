@@ -93,7 +93,10 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     let pinned = pinned_meta(pins)?;
     let hash_seed = pinned.map_or_else(rand::random, |meta| meta.hash_seed);
     let flow_sets = match MapData::from_pin(pins.map(name::FLOWS_V4)) {
-        Ok(map) => map.info().map(|info| info.max_entries()).map_err(|cause| map_error("read", name::FLOWS_V4, &cause))?,
+        Ok(map) => map
+            .info()
+            .map(|info| info.max_entries())
+            .map_err(|cause| map_error("read", name::FLOWS_V4, &cause))?,
         Err(_) => FLOW_SETS,
     };
     let flow_mask = flow_sets - 1;
@@ -101,7 +104,8 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
 
     let mut loader = EbpfLoader::new();
     loader.override_global(HASH_SEED, &hash_seed, true).override_global(FLOW_MASK, &flow_mask, true);
-    let redirect_to_self = u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
+    let redirect_to_self =
+        u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
     loader.override_global(REDIRECT_TO_SELF, &redirect_to_self, true);
     loader.override_global(aya_log::LEVEL, &log_level, true);
     for name in name::ALL {
@@ -120,7 +124,8 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
 
 /// The program of a loaded object.
 pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
-    let missing = || DatapathError::Refused { kernel: kernel(), cause: format!("the object has no program {PROGRAM}") };
+    let missing =
+        || DatapathError::Refused { kernel: kernel(), cause: format!("the object has no program {PROGRAM}") };
     ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok()).ok_or_else(missing)
 }
 
@@ -172,7 +177,10 @@ pub(super) fn map_error(
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        if error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        {
             return true;
         }
         cause = error.source();
@@ -195,7 +203,10 @@ fn explain_program(error: &ProgramError) -> DatapathError {
                 return DatapathError::NotPermitted;
             }
             let tail = log.char_indices().rev().nth(LOG_TAIL).map_or(0, |(at, _)| at);
-            DatapathError::Refused { kernel: kernel(), cause: format!("{io_error}; its log ends: {}", &log[tail..]) }
+            DatapathError::Refused {
+                kernel: kernel(),
+                cause: format!("{io_error}; its log ends: {}", &log[tail..]),
+            }
         }
         other => DatapathError::Refused { kernel: kernel(), cause: other.to_string() },
     }

@@ -22,6 +22,7 @@ use aya::{Ebpf, programs::Xdp};
 use nix::time::{ClockId, clock_gettime};
 use nlb_common::{abi::service::Wheel, ticks::Ticks};
 
+pub use self::log::ProgramLog;
 use self::{
     arena::Arena,
     loader::{Loaded, PinDirectory},
@@ -29,7 +30,6 @@ use self::{
     tables::Maps,
     write::Clock,
 };
-pub use self::log::ProgramLog;
 use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
 use crate::{config::XdpMode, status::InterfaceStatus};
 
@@ -154,7 +154,8 @@ fn wheels(maps: &Maps) -> Result<Vec<Wheel>, DatapathError> {
 
 /// The datapath's clock, as the program reads it.
 fn now() -> Ticks {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or_else(|_| std::time::Duration::ZERO, Into::into);
+    let now =
+        clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or_else(|_| std::time::Duration::ZERO, Into::into);
     Ticks::from_nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
@@ -176,7 +177,12 @@ impl Datapath for AyaDatapath {
         Ok(counts)
     }
 
-    fn exclude_ports(&mut self, family: Family, slot: SnatSlot, ports: &BTreeSet<u16>) -> Result<(), DatapathError> {
+    fn exclude_ports(
+        &mut self,
+        family: Family,
+        slot: SnatSlot,
+        ports: &BTreeSet<u16>,
+    ) -> Result<(), DatapathError> {
         match family {
             Family::V4 => self.v4().exclude(slot, ports),
             Family::V6 => self.v6().exclude(slot, ports),

@@ -45,12 +45,12 @@ impl AyaDatapath {
     }
 
     fn read_addresses(&self, image: &mut Image) -> Result<(), DatapathError> {
-        for entry in self.maps.addresses_v4.iter() {
+        for entry in &self.maps.addresses_v4 {
             let (key, local) = entry.map_err(|cause| map_error("read", name::ADDRESSES_V4, &cause))?;
             let address = encode::narrow(Family::V4, [key.0.0, 0, 0, 0]);
             image.addresses.insert(address, encode::local_address_back(local));
         }
-        for entry in self.maps.addresses_v6.iter() {
+        for entry in &self.maps.addresses_v6 {
             let (key, local) = entry.map_err(|cause| map_error("read", name::ADDRESSES_V6, &cause))?;
             let address = encode::narrow(Family::V6, key.0.0);
             image.addresses.insert(address, encode::local_address_back(local));
@@ -58,7 +58,9 @@ impl AyaDatapath {
         for family in Family::ALL {
             let snats = &self.maps.snats[family.index()];
             for slot in 0..snats.len() {
-                if let (Ok(id), Some(snat)) = (u16::try_from(slot), encode::snat_back(family, snats.read(slot)?)) {
+                if let (Ok(id), Some(snat)) =
+                    (u16::try_from(slot), encode::snat_back(family, snats.read(slot)?))
+                {
                     image.snats.insert((family, SnatSlot(id)), snat);
                 }
             }
@@ -67,7 +69,7 @@ impl AyaDatapath {
     }
 
     fn read_listeners(&self, image: &mut Image) -> Result<(), DatapathError> {
-        for entry in self.maps.listener_index.iter() {
+        for entry in &self.maps.listener_index {
             let (key, index) = entry.map_err(|cause| map_error("read", name::LISTENER_INDEX, &cause))?;
             let entry = self.maps.listeners.read(index)?;
             let corrupt = DatapathError::Corrupt { map: name::LISTENER_INDEX, index, what: "protocol" };
@@ -76,7 +78,10 @@ impl AyaDatapath {
         Ok(())
     }
 
-    pub(super) fn read_traffic(&self, backends: &[BackendId]) -> Result<BTreeMap<BackendId, Traffic>, DatapathError> {
+    pub(super) fn read_traffic(
+        &self,
+        backends: &[BackendId],
+    ) -> Result<BTreeMap<BackendId, Traffic>, DatapathError> {
         backends
             .iter()
             .map(|&id| Ok((id, sum(&self.maps.backend_counters, id.0, name::BACKEND_COUNTERS)?)))

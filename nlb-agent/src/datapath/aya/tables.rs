@@ -51,7 +51,8 @@ pub(super) struct Maps {
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, DatapathError> {
-    ebpf.take_map(name).ok_or_else(|| map_error("find", name, &std::io::Error::from(std::io::ErrorKind::NotFound)))
+    ebpf.take_map(name)
+        .ok_or_else(|| map_error("find", name, &std::io::Error::from(std::io::ErrorKind::NotFound)))
 }
 
 fn mapped<T: aya::Pod>(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapped<T>, DatapathError> {

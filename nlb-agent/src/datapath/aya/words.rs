@@ -35,7 +35,9 @@ pub(super) unsafe fn store_u64(word: *mut u64, value: u64) {
 /// `word` is aligned and in a mapped array.
 pub(super) unsafe fn swap_u32(word: *mut u32, old: u32, new: u32) -> bool {
     // SAFETY: the caller's.
-    unsafe { AtomicU32::from_ptr(word) }.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    unsafe { AtomicU32::from_ptr(word) }
+        .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }
 
 /// Writes `new` if the word still is `old`; whether it was.
@@ -44,5 +46,7 @@ pub(super) unsafe fn swap_u32(word: *mut u32, old: u32, new: u32) -> bool {
 /// `word` is aligned and in a mapped array.
 pub(super) unsafe fn swap_u64(word: *mut u64, old: u64, new: u64) -> bool {
     // SAFETY: the caller's.
-    unsafe { AtomicU64::from_ptr(word) }.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    unsafe { AtomicU64::from_ptr(word) }
+        .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        .is_ok()
 }

@@ -3,17 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use aya::maps::{MapError, PerCpuArray, PerCpuValues};
-use nlb_common::abi::{
-    self,
-    backend::state,
-    maps::name,
-    service::Wheel,
-};
+use nlb_common::abi::{self, backend::state, maps::name, service::Wheel};
 
 use super::{AyaDatapath, encode, loader::map_error, tables::Key, words};
 use crate::datapath::{
-    Backend, BackendId, DatapathError, Egress, EgressId, Family, Listener, ListenerId, LocalAddress, Op, Service,
-    ServiceId, Snat, SnatSlot,
+    Backend, BackendId, DatapathError, Egress, EgressId, Family, Listener, ListenerId, LocalAddress, Op,
+    Service, ServiceId, Snat, SnatSlot,
 };
 
 impl AyaDatapath {
@@ -97,7 +92,10 @@ impl AyaDatapath {
     }
 
     fn remove_listener(&mut self, id: ListenerId, listener: &Listener) -> Result<(), DatapathError> {
-        absent_is_fine(self.maps.listener_index.remove(&encode::listener_key(listener)), name::LISTENER_INDEX)?;
+        absent_is_fine(
+            self.maps.listener_index.remove(&encode::listener_key(listener)),
+            name::LISTENER_INDEX,
+        )?;
         let entry = self.maps.listeners.at(id.0)?;
         // The idle timeout stays: connections that are still in the table are swept by it.
         // SAFETY: an aligned word of a mapped array that only the agent writes.
@@ -126,8 +124,11 @@ impl AyaDatapath {
     }
 
     fn write_wheel(&mut self, slots: &[BackendId]) -> Result<Wheel, DatapathError> {
-        let full =
-            DatapathError::Full { map: name::ARENA, capacity: self.maps.arena.len(), what: "wheel slots in all" };
+        let full = DatapathError::Full {
+            map: name::ARENA,
+            capacity: self.maps.arena.len(),
+            what: "wheel slots in all",
+        };
         let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
         let wheel = self.arena.take(len, self.clock.elapsed()).ok_or(full)?;
         for (index, backend) in (wheel.base..).zip(slots) {
@@ -197,7 +198,8 @@ fn wait_for_packets() {
 
 /// A hash map said no: mostly because it is full.
 fn full(map: &'static str, error: &MapError) -> DatapathError {
-    let is_full = matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG));
+    let is_full =
+        matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG));
     let (capacity, what) = match map {
         name::LISTENER_INDEX => (abi::maps::MAX_LISTENERS, "listeners, each VIP counted"),
         _ => (abi::maps::MAX_ADDRESSES, "addresses"),
