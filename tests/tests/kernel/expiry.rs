@@ -37,7 +37,6 @@ fn reset_answers_both_sides_and_drops_what_cannot_be_answered() {
             check_reset(&bench.expect(&answer, Verdict::ResetExpired), &answer, 1001, 0, flag::RST);
             bench.expect(&connection.request(flag::RST), Verdict::DropExpired);
             bench.expect(&connection.answer(flag::RST), Verdict::DropExpired);
-            bench.expect(&flow.question(), Verdict::DropExpired);
             bench.expect(&flow.reply(), Verdict::DropExpired);
         }
         // The server's side first, this time.
@@ -55,7 +54,6 @@ fn silent_drops_everything() {
             connection.request(flag::ACK),
             connection.answer(flag::ACK),
             connection.request(flag::FIN_ACK),
-            flow.question(),
             flow.reply(),
         ];
         for frame in frames {
@@ -74,6 +72,22 @@ fn a_client_that_was_cut_off_may_connect_again_and_gets_another_server() {
             let again = Connection::open(&mut bench, &connection.request(flag::SYN));
             assert_eq!(again.server, scene::server(family, 1));
             assert_ne!(again.snat, connection.snat);
+        }
+    }
+}
+
+/// Nobody can tell a UDP client that its flow is over, so it must not have to know.
+#[test]
+fn a_datagram_flow_goes_on_with_another_server() {
+    for how in [OnDrainExpiry::Reset, OnDrainExpiry::Silent] {
+        for family in Family::ALL {
+            let (mut bench, _, flow) = bench(family);
+            expire(&mut bench, family, how);
+            let again = Connection::open(&mut bench, &flow.question());
+            assert_eq!(again.server, scene::server(family, 1));
+            assert_ne!(again.snat, flow.snat);
+            assert_eq!(Connection::open(&mut bench, &flow.question()), again);
+            bench.expect(&flow.reply(), Verdict::DropExpired);
         }
     }
 }
