@@ -109,7 +109,7 @@ async fn set_server_state(
             let Some(found) = spec.servers.iter_mut().find(|candidate| candidate.name == server) else {
                 return Err(ApiError::NoServer { group, server });
             };
-            found.admin_state = admin_state;
+            found.admin_state = Some(admin_state);
             let meta = &stored.meta;
             let (description, labels) = (meta.description.clone(), meta.labels.clone());
             state.update(Draft { name: group.clone(), description, labels, spec }, None, now)?;

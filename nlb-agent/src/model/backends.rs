@@ -40,7 +40,7 @@ impl State {
                     let backend = ConfiguredBackend {
                         key: key.clone(),
                         weight: server.weight,
-                        admin_state: server.admin_state,
+                        admin_state: server.admin_state.unwrap_or_default(),
                     };
                     backends.insert(key, backend);
                 }

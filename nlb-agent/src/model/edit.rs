@@ -49,7 +49,8 @@ impl State {
     /// # Errors
     /// [`Rule::AlreadyExists`].
     pub fn create<R: Resource>(&mut self, draft: Draft<R>, now: Now) -> Result<(), Rule> {
-        let Draft { name, description, labels, spec } = draft;
+        let Draft { name, description, labels, mut spec } = draft;
+        spec.settle(None);
         if R::all(self).contains_key(&name) {
             return Err(Rule::AlreadyExists { kind: R::KIND, name });
         }
@@ -70,10 +71,11 @@ impl State {
         expected: Option<u64>,
         now: Now,
     ) -> Result<Change, Rule> {
-        let Draft { name, description, labels, spec } = draft;
+        let Draft { name, description, labels, mut spec } = draft;
         let old = self.get::<R>(&name)?;
         check_revision(R::KIND, &name, &old.meta, expected)?;
         check_immutable(&name, &old.spec, &spec)?;
+        spec.settle(Some(&old.spec));
 
         let meta = Meta { description, labels, ..old.meta.clone() };
         let mut new = Stored { spec, meta };

@@ -19,6 +19,9 @@ pub trait Resource:
 
     /// The fields that no update may change, with their values.
     fn immutable_fields(&self) -> Vec<(&'static str, String)>;
+
+    /// Fills in what a description leaves open: as it is in `current`, or the default.
+    fn settle(&mut self, _current: Option<&Self>) {}
 }
 
 impl Resource for LoadBalancer {
@@ -46,6 +49,16 @@ impl Resource for ServerGroup {
 
     fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
         &mut state.server_groups
+    }
+
+    /// A server's admin state stays: applying a manifest again must not undo `nlbctl server drain`.
+    fn settle(&mut self, current: Option<&Self>) {
+        for server in &mut self.servers {
+            let known =
+                current.and_then(|group| group.servers.iter().find(|known| known.name == server.name));
+            let admin_state = server.admin_state.or(known.and_then(|known| known.admin_state));
+            server.admin_state = Some(admin_state.unwrap_or_default());
+        }
     }
 
     fn immutable_fields(&self) -> Vec<(&'static str, String)> {

@@ -31,9 +31,9 @@ pub struct Server {
     /// Where the server stands; informational for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Name>,
-    /// What the operator says about the server.
-    #[serde(default)]
-    pub admin_state: AdminState,
+    /// What the operator says about the server; absent in a description: as it is, and enabled at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_state: Option<AdminState>,
 }
 
 /// What the operator says about a server.

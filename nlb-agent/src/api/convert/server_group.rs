@@ -56,7 +56,7 @@ fn from_wire(server: wire::Server) -> Result<Server, Invalid> {
         port: unless_zero("port", port)?,
         weight: weight.map(Weight::try_from).transpose().at("weight")?.unwrap_or_default(),
         zone: optional("zone", &zone)?,
-        admin_state: WireEnum::from_wire("admin_state", admin_state)?.unwrap_or_default(),
+        admin_state: WireEnum::from_wire("admin_state", admin_state)?,
     })
 }
 
@@ -68,6 +68,6 @@ fn to_wire(server: &Server) -> wire::Server {
         port: port.map_or(0, |port| port.get().into()),
         weight: Some(weight.get().into()),
         zone: zone.as_ref().map(ToString::to_string).unwrap_or_default(),
-        admin_state: admin_state.to_wire(),
+        admin_state: admin_state.map_or(0, WireEnum::to_wire),
     }
 }

@@ -170,3 +170,19 @@ fn a_description_alone_is_a_change() {
     group.description = "new".parse().expect("legal");
     assert_eq!(state.upsert(group, LATER).expect("legal"), Change::Updated);
 }
+
+#[test]
+fn what_a_group_says_nothing_of_stays_as_the_operator_set_it() {
+    use crate::model::AdminState;
+
+    let server = |state: &State| state.server_groups[&name("pair")].spec.servers[0].admin_state;
+    let described = "servers: [{name: a, address: 10.1.0.21}]";
+    let mut state = shop();
+    state.upsert(draft::<ServerGroup>("pair", described), NOW).unwrap();
+    assert_eq!(server(&state), Some(AdminState::Enabled), "a new server is enabled");
+
+    let drained = "servers: [{name: a, address: 10.1.0.21, admin_state: draining}]";
+    state.upsert(draft::<ServerGroup>("pair", drained), NOW).unwrap();
+    assert_eq!(state.upsert(draft::<ServerGroup>("pair", described), LATER), Ok(Change::Unchanged));
+    assert_eq!(server(&state), Some(AdminState::Draining), "a manifest without a word on it changes nothing");
+}
