@@ -53,6 +53,9 @@ pub enum Direction {
 ///                            ▼         RST of either side, FIN of the other side │
 ///                          CLOSED ◀──────────────────────────────────────────────┘
 /// ```
+/// A client's RST before the server has answered does not close: it is how a client clears away what a server still
+/// remembers of an earlier connection from the same port (RFC 9293, section 3.10.7.3), and its SYN comes again.
+///
 /// A UDP flow is `ESTABLISHED` from its first packet to its end. A closed flow still passes its last packets
 /// until it is swept. Numbers are part of the map layout.
 #[repr(transparent)]
@@ -76,8 +79,9 @@ impl State {
     /// The state after a segment.
     #[inline(always)]
     pub const fn after(self, direction: Direction, flags: Flags) -> Self {
+        let unanswered = self.0 == Self::HALF_OPEN.0 && matches!(direction, Direction::Forward);
         if flags.has(Flags::RST) {
-            return Self::CLOSED;
+            return if unanswered { self } else { Self::CLOSED };
         }
         let forward = matches!(direction, Direction::Forward);
         if flags.has(Flags::FIN) {
@@ -132,6 +136,7 @@ mod tests {
             (S::ESTABLISHED, Reply, FIN, S::SERVER_FIN),
             (S::CLIENT_FIN, Reply, FIN, S::CLOSED),
             (S::SERVER_FIN, Forward, FIN, S::CLOSED),
+            (S::HALF_OPEN, Forward, RST, S::HALF_OPEN),
         ];
         for state in [S::HALF_OPEN, S::ANSWERED, S::ESTABLISHED, S::CLIENT_FIN, S::SERVER_FIN, S::CLOSED] {
             for direction in [Forward, Reply] {

@@ -82,6 +82,10 @@ pub(crate) fn abandon<F: Tables>(entry: Entry<F>, published: Status) {
 }
 
 /// An entry for a new connection to `backend`: its index, and the reserved status to publish from.
+///
+/// Preferably one whose port that server has not seen for as long as it may remember: a server in TIME_WAIT does
+/// not take a connection from the port of the last one when the clients' timestamps say that it is older (RFC 7323,
+/// section 5), and they do when the clients are different ones.
 #[inline(always)]
 pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entry<F>, Status)> {
     if backend.snat_slots == 0 {
@@ -95,6 +99,7 @@ pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entr
         return None;
     }
     let now = clock::now();
+    let mut remembered = 0;
     for _ in 0..PROBES {
         // SAFETY: a map value, aligned.
         let turn = unsafe { shared::count_up(&raw mut (*snat).cursor) };
@@ -105,12 +110,39 @@ pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entr
         if !is_available::<F>(entry, seen, now) {
             continue;
         }
-        let reserved = seen.next_use(RESERVED);
-        if swap::<F>(entry, seen, reserved) {
+        if is_remembered::<F>(entry, backend, now) {
+            remembered = index;
+            continue;
+        }
+        if let Some(reserved) = reserve::<F>(entry, seen) {
             return Some((index, entry, reserved));
         }
     }
-    None
+    if remembered == 0 {
+        return None;
+    }
+    let entry = at::<F>(remembered)?;
+    let seen = status::<F>(entry);
+    let reserved = if is_available::<F>(entry, seen, now) { reserve::<F>(entry, seen) } else { None };
+    reserved.map(|reserved| (remembered, entry, reserved))
+}
+
+/// Makes an entry this packet's own; `None` if somebody else was quicker.
+#[inline(always)]
+fn reserve<F: Tables>(entry: Entry<F>, seen: Status) -> Option<Status> {
+    let reserved = seen.next_use(RESERVED);
+    if swap::<F>(entry, seen, reserved) { Some(reserved) } else { None }
+}
+
+/// Whether the server of `backend` may still remember the last connection from this entry's port.
+#[inline(always)]
+fn is_remembered<F: Tables>(entry: Entry<F>, backend: &Backend, now: Ticks) -> bool {
+    // SAFETY: `entry` comes from `at`; a free entry keeps what its last connection left.
+    let (last_seen, server, port) =
+        unsafe { (shared::read(&raw const (*entry).last_seen), (*entry).server, (*entry).server_port) };
+    server == F::narrow(backend.address)
+        && port == backend.port
+        && Ticks(last_seen).age(now) < conn::TIME_WAIT
 }
 
 /// Whether an entry may be taken: it is free, or its connection is over and only waits for the sweeper.

@@ -134,6 +134,9 @@ pub const HALF_OPEN_TIMEOUT: Ticks = Ticks::from_duration(Duration::from_secs(60
 /// How long a closed connection still passes its last packets.
 pub const CLOSED_TIMEOUT: Ticks = Ticks::from_duration(Duration::from_secs(10));
 
+/// For how long a server that closed a connection may refuse another one from the same port: Linux's TIME_WAIT.
+pub const TIME_WAIT: Ticks = Ticks::from_duration(Duration::from_secs(60));
+
 /// After how long without a packet a connection in `state` is over, where `idle` is its listener's idle timeout.
 #[inline(always)]
 pub const fn timeout(state: State, idle: Ticks) -> Ticks {
