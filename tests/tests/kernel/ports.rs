@@ -4,10 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
+    time::Duration,
 };
 
 use aya::programs::Xdp;
-use nlb_agent::datapath::{Datapath as _, Family, LocalAddress, Op, Snat, SnatSlot};
+use nlb_agent::{
+    datapath::{Datapath as _, Family, LocalAddress, Op, Snat, SnatSlot},
+    model::Protocol,
+};
 use nlb_common::{
     abi::{
         flow::{self, WAYS},
@@ -19,7 +23,10 @@ use nlb_common::{
     packet::protocol,
     verdict::Verdict,
 };
-use nlb_tests::packet::{Frame, flag};
+use nlb_tests::{
+    packet::{Frame, flag},
+    wait,
+};
 
 use crate::{
     bench::{Bench, test_run},
@@ -228,5 +235,30 @@ fn a_full_set_of_the_flow_table_takes_nobody_and_loses_nobody() {
         connections[0].finish(&mut bench);
         bench.expect(&ninth, Verdict::DropFlowTableFull);
         connections[0].goes_on(&mut bench);
+    }
+}
+
+/// A server in TIME_WAIT may refuse a connection from a port it has just seen, so such a port is taken last.
+#[test]
+fn a_port_that_the_server_may_remember_is_taken_last() {
+    for family in Family::ALL {
+        let mut bench = bench(family, 2);
+        let (id, mut listener) = scene::listener(family, Protocol::Udp);
+        listener.idle_timeout = Duration::from_secs(1);
+        bench.apply(&[Op::PutListener(id, listener), scene::wheel(&[0])]);
+        let seen = Connection::datagram(&mut bench, family, 0).snat;
+        bench.apply(&[scene::wheel(&[1])]);
+        let unseen = Connection::datagram(&mut bench, family, 1).snat;
+        wait::until("both flows to end", Duration::from_secs(5), || {
+            bench.datapath().sweep().unwrap().backends.is_empty().then_some(())
+        })
+        .unwrap();
+        bench.apply(&[scene::wheel(&[0])]);
+        assert_eq!(
+            Connection::datagram(&mut bench, family, 2).snat,
+            unseen,
+            "the next in turn is the one it has seen"
+        );
+        assert_eq!(Connection::datagram(&mut bench, family, 3).snat, seen, "better than none");
     }
 }
