@@ -12,6 +12,8 @@ pub mod addr;
 pub mod be;
 pub mod bytes;
 pub mod checksum;
+#[cfg(test)]
+mod docs;
 pub mod hash;
 pub mod packet;
 pub mod tcp;

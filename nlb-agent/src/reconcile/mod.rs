@@ -14,9 +14,6 @@ mod report;
 mod retired;
 mod runner;
 
-#[cfg(test)]
-mod tests;
-
 pub use self::{
     handle::{Applied, Handle, NotApplied, Status},
     plan::plan,

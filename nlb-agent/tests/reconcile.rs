@@ -1,0 +1,461 @@
+//! The agent over the fake and the faulty datapath: what the maps hold after each change, as golden dumps with a
+//! line for each entry (`tests/snapshots/`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nlb_agent::{
+    api,
+    config::manifest,
+    datapath::{
+        BackendFlows, BackendId, BackendState, Datapath, FlowCounts, Image, Op,
+        fake::FakeDatapath,
+        faulty::{Fault, FaultyDatapath},
+    },
+    health::{Flip, Health, Reason},
+    model::BackendKey,
+    neigh::{NextHop, Resolution, View},
+    reconcile::{Handle, Inlets, Reconciler, Status, plan},
+    store::Store,
+};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SHOP: &str = "\
+{kind: LoadBalancer, name: shop, addresses: [10.0.0.10, 'fd00::10']}
+---
+{kind: ServerGroup, name: four, servers: [{name: a, address: 10.1.0.11, weight: 1}, {name: b, address: 10.1.0.12, weight: 3}]}
+---
+{kind: ServerGroup, name: six, servers: [{name: a, address: 'fd00:1::11', port: 9090}]}
+---
+{kind: BackendService, name: web, protocol: tcp, port: 8080, server_groups: [four, six], connection_draining: 2s, \
+ health_check: {protocol: http}}
+---
+{kind: Listener, name: http, load_balancer: shop, protocol: tcp, port: 80, backend_service: web}
+";
+
+/// A group `four` without server a.
+const WITHOUT_A: &str =
+    "{kind: ServerGroup, name: four, servers: [{name: b, address: 10.1.0.12, weight: 3}]}";
+
+/// A running reconciler, and everything around it in the test's hands.
+struct Bench {
+    store: Store,
+    fake: FakeDatapath,
+    flips: mpsc::Sender<Flip>,
+    view: watch::Sender<Arc<View>>,
+    handle: Handle,
+    _running: DropGuard,
+}
+
+fn resolution(server: &str, last: u8) -> (IpAddr, Resolution) {
+    let server: IpAddr = server.parse().expect("an address");
+    let source = if server.is_ipv4() { "10.1.0.1" } else { "fd00:1::1" };
+    let next_hop =
+        NextHop { interface: 7, vlan: None, source_mac: [2, 0, 0, 0, 0, 1], mac: [2, 0, 0, 0, 1, last] };
+    let source = Some(source.parse().expect("an address"));
+    (server, Resolution { next_hop: Some(next_hop), source, local: false })
+}
+
+fn view() -> View {
+    let resolutions = [resolution("10.1.0.11", 1), resolution("10.1.0.12", 2), resolution("fd00:1::11", 3)];
+    View { resolutions: resolutions.into(), host_addresses: BTreeSet::new() }
+}
+
+impl Bench {
+    fn start(dir: &TempDir, fake: &FakeDatapath) -> Self {
+        Self::over(dir, fake, fake.clone(), Vec::new())
+    }
+
+    fn over(
+        dir: &TempDir,
+        fake: &FakeDatapath,
+        datapath: impl Datapath + 'static,
+        nat_sources: Vec<IpAddr>,
+    ) -> Self {
+        let store = Store::open(dir.path()).expect("a store");
+        let (flips, flips_rx) = mpsc::channel(16);
+        let view = watch::Sender::new(Arc::new(view()));
+        let inlets = Inlets {
+            flips: flips_rx,
+            targets: watch::Sender::default(),
+            view: view.subscribe(),
+            servers: watch::Sender::default(),
+            nat_sources,
+        };
+        let (reconciler, handle) = Reconciler::new(store.clone(), datapath, inlets).expect("a reconciler");
+        let token = CancellationToken::new();
+        tokio::spawn(reconciler.run(token.clone()));
+        Self { store, fake: fake.clone(), flips, view, handle, _running: token.drop_guard() }
+    }
+
+    async fn apply(&self, yaml: &str) {
+        let manifests = manifest::parse("test.yaml", yaml).expect("a manifest");
+        let (_, revision) = api::apply(&self.store, manifests).expect("a legal change");
+        // A faulty datapath says why it is not there yet; the agent keeps trying.
+        while self.handle.applied(revision, PATIENCE).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn flip(&self, server: &str, health: Health) {
+        let before = self.fake.snapshot();
+        self.flips.send(Flip { key: self.key(server), health }).await.expect("a running reconciler");
+        self.until("the flip to reach the maps", |image| *image != before).await;
+    }
+
+    fn key(&self, server: &str) -> BackendKey {
+        let configured = self.store.snapshot().1.configured_backends();
+        configured
+            .into_keys()
+            .find(|key| format!("{}/{}", key.group, key.server) == server)
+            .expect("a server")
+    }
+
+    /// The number of the backend at an address.
+    fn id(&self, address: &str) -> BackendId {
+        let image = self.fake.snapshot();
+        let found = image.backends.iter().find(|(_, backend)| backend.address.ip().to_string() == address);
+        *found.expect("a backend").0
+    }
+
+    /// Has the next sweeps find a connection of each of these backends.
+    fn connections(&self, backends: &[BackendId]) {
+        let flows = backends.iter().map(|id| (*id, BackendFlows { active: 1, held: 1 })).collect();
+        let listeners = self.fake.snapshot().listeners.into_keys().map(|id| (id, 1)).collect();
+        let listeners = if backends.is_empty() { BTreeMap::new() } else { listeners };
+        self.fake.set_flows(FlowCounts { backends: flows, listeners, ..FlowCounts::default() });
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Image) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let image = self.fake.snapshot();
+            if condition(&image) {
+                return image.to_string();
+            }
+            assert!(Instant::now() < deadline, "waiting for {what}:\n{image}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn dump(&self) -> String {
+        self.fake.snapshot().to_string()
+    }
+
+    async fn status(&self) -> Status {
+        self.handle.status().await.expect("a running reconciler")
+    }
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+#[tokio::test]
+async fn a_shop_of_both_families_and_its_edits() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    insta::assert_snapshot!("shop", bench.dump());
+
+    bench.apply(&SHOP.replace("weight: 3", "weight: 2").replace("weight: 1", "weight: 0")).await;
+    insta::assert_snapshot!("shop_weights_edited", bench.dump());
+
+    bench
+        .apply(&SHOP.replace("port: 80, backend", "port: 80, enabled: false, idle_timeout: 60s, backend"))
+        .await;
+    insta::assert_snapshot!("shop_listener_disabled", bench.dump());
+
+    let second =
+        "{kind: Listener, name: alt, load_balancer: shop, protocol: tcp, port: 81, backend_service: web}";
+    bench.apply(&format!("{SHOP}---\n{second}")).await;
+    insta::assert_snapshot!("shop_two_listeners_share_a_service", bench.dump());
+    assert_eq!(bench.status().await.backends.len(), 6, "three servers, each once for each listener");
+}
+
+#[tokio::test]
+async fn a_removed_server_drains_expires_and_is_gone() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let a = bench.id("10.1.0.11");
+    bench.connections(&[a]);
+
+    bench.apply(WITHOUT_A).await;
+    insta::assert_snapshot!("removed_server_drains", bench.dump());
+    let expired =
+        bench.until("the deadline", |image| image.backends[&a].state != BackendState::Serving).await;
+    insta::assert_snapshot!("removed_server_expired", expired);
+    bench.connections(&[]);
+    let gone = bench.until("the server to be gone", |image| !image.backends.contains_key(&a)).await;
+    insta::assert_snapshot!("removed_server_gone", gone);
+
+    bench.apply(SHOP).await;
+    assert_ne!(bench.id("10.1.0.11"), a, "a number rests before it is given away again");
+}
+
+#[tokio::test]
+async fn a_server_put_back_during_its_drain_is_simply_active_again() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let before = bench.dump();
+    bench.connections(&[bench.id("10.1.0.11")]);
+    bench.apply(WITHOUT_A).await;
+    assert_ne!(bench.dump(), before);
+    bench.apply(SHOP).await;
+    assert_eq!(bench.dump(), before);
+}
+
+#[tokio::test]
+async fn admin_states_become_wheels_and_backend_states() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let before = bench.dump();
+    bench.connections(&[bench.id("10.1.0.11")]);
+    let with = |state: &str| SHOP.replace("weight: 1}", &format!("weight: 1, admin_state: {state}}}"));
+
+    bench.apply(&with("draining")).await;
+    insta::assert_snapshot!("server_draining", bench.dump());
+    let status = bench.status().await;
+    let drained: Vec<_> =
+        status.backends.iter().filter(|backend| backend.drain_remaining.is_some()).collect();
+    assert_eq!(drained.len(), 1);
+    assert_eq!(
+        (drained[0].key.to_string(), drained[0].counters.active_connections),
+        ("web:four/a@10.1.0.11:8080".to_owned(), 1)
+    );
+
+    bench
+        .apply(
+            &with("disabled").replace("connection_draining", "on_drain_expiry: silent, connection_draining"),
+        )
+        .await;
+    insta::assert_snapshot!("server_disabled_silently", bench.dump());
+    bench
+        .apply(&with("enabled").replace("connection_draining", "on_drain_expiry: reset, connection_draining"))
+        .await;
+    assert_eq!(bench.dump(), before);
+}
+
+#[tokio::test]
+async fn health_decides_who_gets_new_connections() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let before = bench.dump();
+    let failed = Health::Unhealthy(Reason::ConnectFailed);
+
+    bench.flip("four/b", failed).await;
+    insta::assert_snapshot!("one_unhealthy", bench.dump());
+    bench.flip("four/b", Health::Healthy).await;
+    assert_eq!(bench.dump(), before);
+
+    bench.apply(&SHOP.replace("connection_draining", "on_unhealthy: reset, connection_draining")).await;
+    bench.flip("four/b", failed).await;
+    insta::assert_snapshot!("one_unhealthy_and_reset", bench.dump());
+
+    bench
+        .apply(&SHOP.replace("connection_draining", "on_all_unhealthy: fail_closed, connection_draining"))
+        .await;
+    bench.flip("four/a", failed).await;
+    bench.flip("six/a", failed).await;
+    insta::assert_snapshot!("all_unhealthy_fail_closed", bench.dump());
+    bench.apply(SHOP).await;
+    assert_eq!(bench.dump(), before, "failing open, all get traffic");
+}
+
+#[tokio::test]
+async fn routes_neighbours_and_host_addresses_are_followed() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.view.send_modify(|view| {
+        let mut changed = View::clone(view);
+        changed.resolutions.insert(resolution("10.1.0.12", 2).0, Resolution::default());
+        *view = Arc::new(changed);
+    });
+    bench.apply(SHOP).await;
+    insta::assert_snapshot!("a_server_without_a_route", bench.dump());
+
+    bench.view.send_replace(Arc::new(View {
+        resolutions: [resolution("10.1.0.11", 9), resolution("10.1.0.12", 2), resolution("fd00:1::11", 3)]
+            .into(),
+        host_addresses: ["10.0.0.10".parse().expect("an address")].into(),
+    }));
+    let now = bench.until("the neighbour", |image| image.addresses.values().any(|local| local.host)).await;
+    insta::assert_snapshot!("a_moved_neighbour_and_a_vip_of_the_host", now);
+}
+
+#[tokio::test]
+async fn snat_addresses_of_the_operator_are_used() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let sources = ["10.1.0.2", "10.1.0.3"].map(|address| address.parse().expect("an address")).to_vec();
+    let bench = Bench::over(&dir, &fake, fake.clone(), sources);
+    bench.apply(SHOP).await;
+    insta::assert_snapshot!("snat_addresses", bench.dump());
+}
+
+#[tokio::test]
+async fn a_removed_listener_keeps_its_connections_for_the_draining_time() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    bench.connections(&[bench.id("10.1.0.11")]);
+    let removed = bench.store.commit(|state, _| {
+        state.listeners.clear();
+        Ok::<_, nlb_agent::model::Rule>(())
+    });
+    let (_, revision) = removed.expect("a legal change");
+    bench.handle.applied(revision, PATIENCE).await.expect("no fault");
+    insta::assert_snapshot!("removed_listener_drains", bench.dump());
+    let gone = bench.until("the listener to be gone", |image| image.listeners.is_empty()).await;
+    assert!(gone.contains("address 10.0.0.10 vip="), "the balancer still has its VIP:\n{gone}");
+}
+
+#[tokio::test]
+async fn a_restart_keeps_numbers_and_deadlines() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(&SHOP.replace("2s", "300s")).await;
+    bench.connections(&[bench.id("10.1.0.11")]);
+    bench.apply(WITHOUT_A).await;
+    let (before, remaining) = (bench.dump(), remaining(&bench.status().await));
+    drop(bench);
+
+    let bench = restarted(&dir, &fake).await;
+    fake.take_log();
+    bench.apply("{kind: ServerGroup, name: empty}").await;
+    assert_eq!(bench.dump(), before);
+    assert_eq!(fake.take_log(), [], "an adopted datapath that is as desired is not touched");
+    // The server that was removed before the restart has no weight that anybody remembers; it is in the maps.
+    assert!(remaining.is_some_and(|left| left <= Duration::from_secs(300)));
+}
+
+fn remaining(status: &Status) -> Option<Duration> {
+    status.backends.iter().find_map(|backend| backend.drain_remaining)
+}
+
+/// The store's lock goes with the task that holds it, a moment after it was told to stop.
+async fn restarted(dir: &TempDir, fake: &FakeDatapath) -> Bench {
+    let deadline = Instant::now() + PATIENCE;
+    while Store::open(dir.path()).is_err() {
+        assert!(Instant::now() < deadline, "the store stays locked");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Bench::start(dir, fake)
+}
+
+#[tokio::test]
+async fn without_its_store_the_agent_leaves_backends_with_connections_alone() {
+    let (first, second, fake) = (dir(), dir(), FakeDatapath::default());
+    let bench = Bench::start(&first, &fake);
+    bench.apply(SHOP).await;
+    let a = bench.id("10.1.0.11");
+    bench.connections(&[a]);
+    drop(bench);
+
+    let bench = Bench::start(&second, &fake);
+    bench.apply(SHOP).await;
+    let image = fake.snapshot();
+    assert_eq!(image.backends[&a].state, BackendState::Serving);
+    let others = image.backends.iter().filter(|(_, backend)| backend.address == image.backends[&a].address);
+    assert_eq!(
+        others.count(),
+        2,
+        "the server has a new number beside the one that its connections hold:\n{image}"
+    );
+    bench.connections(&[]);
+    bench.until("the old number to be free", |image| !image.backends.contains_key(&a)).await;
+}
+
+#[tokio::test]
+async fn a_datapath_that_fails_now_and_then_converges_to_the_same() {
+    let expected = {
+        let (dir, fake) = (dir(), FakeDatapath::default());
+        let bench = Bench::start(&dir, &fake);
+        bench.apply(SHOP).await;
+        bench.dump()
+    };
+    for period in 2..7 {
+        let (dir, fake) = (dir(), FakeDatapath::default());
+        let mut writes = 0u32;
+        let faults = move |_: &Op| {
+            writes += 1;
+            match writes % (2 * period) {
+                0 => Fault::Before,
+                rest if rest == period => Fault::After,
+                _ => Fault::None,
+            }
+        };
+        let bench = Bench::over(&dir, &fake, FaultyDatapath::new(fake.clone(), faults), Vec::new());
+        bench.apply(SHOP).await;
+        assert_eq!(bench.dump(), expected, "every {period}th write fails");
+    }
+}
+
+/// After every single change of a plan no packet can meet a number that stands for nothing.
+#[tokio::test]
+async fn every_step_of_every_plan_is_consistent() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    let mut images = vec![Image::default()];
+    let states = [
+        SHOP.to_owned(),
+        SHOP.replace("weight: 3", "weight: 9"),
+        SHOP.replace("10.1.0.12", "10.1.0.11")
+            .replace("name: a, address: 10.1.0.11", "name: a, address: 10.1.0.12"),
+        SHOP.replace("10.0.0.10", "10.0.0.20"),
+        SHOP.replace("[four, six]", "[six]"),
+    ];
+    for state in &states {
+        bench.apply(state).await;
+        images.push(fake.snapshot());
+    }
+    for from in &images {
+        assert_eq!(plan(from, from), []);
+        for to in &images {
+            let mut image = from.clone();
+            for op in plan(to, from) {
+                image.apply(&op);
+                assert_consistent(&image, &op);
+            }
+            assert_eq!(image, *to);
+        }
+    }
+}
+
+fn assert_consistent(image: &Image, op: &Op) {
+    for listener in image.listeners.values() {
+        assert!(
+            image.services.contains_key(&listener.service),
+            "{op:?} leaves a listener without service:\n{image}"
+        );
+    }
+    for backend in image.services.values().flat_map(|service| service.wheels.iter().flatten()) {
+        let state = image.backends.get(backend).map(|backend| backend.state);
+        assert_eq!(
+            state,
+            Some(BackendState::Serving),
+            "{op:?} leaves a wheel with backend {backend}:\n{image}"
+        );
+    }
+    for backend in image.backends.values() {
+        let hop = backend.next_hop.map(|hop| hop.egress);
+        assert!(
+            hop.is_none_or(|egress| image.egresses.contains_key(&egress)),
+            "{op:?}: no way out:\n{image}"
+        );
+    }
+    for local in image.addresses.values().filter_map(|local| local.snat) {
+        assert!(image.snats.keys().any(|(_, slot)| *slot == local), "{op:?}: no such SNAT slot:\n{image}");
+    }
+}
