@@ -42,8 +42,8 @@ pub(super) struct Inputs<'a> {
 pub(super) struct HealthView {
     /// What probes say; `Unchecked` where nothing probes.
     pub(super) probed: BTreeMap<BackendKey, Health>,
-    /// Services none of whose servers is healthy, and which therefore use all of them.
-    pub(super) failing_open: BTreeSet<Name>,
+    /// Services none of whose servers of a family is healthy, and which therefore use all of them.
+    pub(super) failing_open: BTreeSet<(Name, Family)>,
 }
 
 impl HealthView {
@@ -56,24 +56,27 @@ impl HealthView {
             let health = known.get(&key).copied().unwrap_or(Health::Unknown);
             probed.insert(key, if checked { health } else { Health::Unchecked });
         }
-        let failing_open = state
-            .backend_services
-            .iter()
-            .filter(|(name, service)| {
-                let mut servers = probed.iter().filter(|(key, _)| key.service == **name).peekable();
-                service.spec.on_all_unhealthy == OnAllUnhealthy::FailOpen
+        let mut failing_open = BTreeSet::new();
+        for (name, service) in &state.backend_services {
+            for family in Family::ALL {
+                let of_family = |key: &BackendKey| key.service == *name && Family::of(key.address) == family;
+                let mut servers = probed.iter().filter(|(key, _)| of_family(key)).peekable();
+                if service.spec.on_all_unhealthy == OnAllUnhealthy::FailOpen
                     && servers.peek().is_some()
                     && servers.all(|(_, health)| !health.is_usable())
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
+                {
+                    failing_open.insert((name.clone(), family));
+                }
+            }
+        }
         Self { probed, failing_open }
     }
 
     /// The health in force.
     pub(super) fn in_force(&self, key: &BackendKey) -> Health {
         let probed = self.probed.get(key).copied().unwrap_or(Health::Unknown);
-        if self.failing_open.contains(&key.service) { Health::Healthy } else { probed }
+        let service = (key.service.clone(), Family::of(key.address));
+        if self.failing_open.contains(&service) { Health::Healthy } else { probed }
     }
 }
 

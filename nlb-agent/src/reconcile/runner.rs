@@ -334,11 +334,11 @@ impl<D: Datapath> Reconciler<D> {
     /// Computes the health in force, and says when a service begins or ends to fail open.
     fn look_at_health(&mut self, state: &State) {
         let view = HealthView::new(state, &self.health);
-        for service in view.failing_open.difference(&self.health_view.failing_open) {
-            error!(%service, "no server is healthy: all of them get traffic (on_all_unhealthy: fail_open)");
+        for (service, family) in view.failing_open.difference(&self.health_view.failing_open) {
+            error!(%service, %family, "no server is healthy: all of them get traffic (on_all_unhealthy: fail_open)");
         }
-        for service in self.health_view.failing_open.difference(&view.failing_open) {
-            info!(%service, "a server is healthy again: unhealthy ones get no traffic");
+        for (service, family) in self.health_view.failing_open.difference(&view.failing_open) {
+            info!(%service, %family, "a server is healthy again: unhealthy ones get no traffic");
         }
         self.health_view = view;
     }
