@@ -304,6 +304,47 @@ async fn snat_addresses_of_the_operator_are_used() {
     insta::assert_snapshot!("snat_addresses", bench.dump());
 }
 
+/// Its last connections may not be counted yet when the last backend leaves it.
+#[tokio::test]
+async fn a_snat_address_outlives_its_last_backend_by_two_sweeps() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let snats = fake.snapshot().snats.len();
+    let mut moved = view();
+    for resolution in moved
+        .resolutions
+        .values_mut()
+        .filter(|resolution| resolution.source.is_some_and(|source| source.is_ipv4()))
+    {
+        resolution.source = "10.1.0.9".parse().ok();
+    }
+    bench.view.send_replace(Arc::new(moved));
+    bench.until("the new address", |image| image.snats.len() == snats + 1).await;
+    bench.until("the old one to go", |image| image.snats.len() == snats).await;
+}
+
+/// A healthy server that gets no connections anyway does not keep a service from failing open.
+#[tokio::test]
+async fn only_servers_that_could_serve_keep_a_service_from_failing_open() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(&SHOP.replace("weight: 1}", "weight: 1, admin_state: draining}")).await;
+    let before = bench.dump();
+    bench
+        .flips
+        .send(Flip { key: bench.key("four/b"), health: Health::Unhealthy(Reason::ConnectFailed) })
+        .await
+        .expect("running");
+    let status = loop {
+        let status = bench.status().await;
+        if status.backends.iter().any(|backend| backend.health.reason().is_some()) {
+            break status;
+        }
+    };
+    assert_eq!(bench.dump(), before, "{status:?}");
+}
+
 #[tokio::test]
 async fn a_removed_listener_keeps_its_connections_for_the_draining_time() {
     let (dir, fake) = (dir(), FakeDatapath::default());

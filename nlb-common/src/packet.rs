@@ -4,6 +4,12 @@
 //! header, [`Family::parse`] tells where the packet goes, and only a packet to one of the balancer's addresses
 //! has its transport header looked at ([`Transport::parse`]).
 
+use network_types::{
+    eth::EthHdr,
+    ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
+    vlan::VlanHdr,
+};
+
 use crate::{
     addr::{Address, V4, V6},
     be::Be16,
@@ -27,16 +33,18 @@ pub mod ethertype {
 
 /// IP protocol numbers.
 pub mod protocol {
+    use super::IpProto;
+
     /// TCP.
-    pub const TCP: u8 = 6;
+    pub const TCP: u8 = IpProto::Tcp as u8;
     /// UDP.
-    pub const UDP: u8 = 17;
+    pub const UDP: u8 = IpProto::Udp as u8;
 }
 
 /// Length of an Ethernet header without tags.
-pub const ETHERNET_LEN: usize = 14;
+pub const ETHERNET_LEN: usize = EthHdr::LEN;
 /// Length of a VLAN tag.
-pub const VLAN_LEN: usize = 4;
+pub const VLAN_LEN: usize = VlanHdr::LEN;
 
 /// What a frame's link layer says beside who sent it to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +248,7 @@ const OWN_HOPS: u8 = 64;
 impl Family for Ipv4 {
     type Address = V4;
     const ADDRESSES: [usize; 2] = [12, 16];
-    const HEADER_LEN: usize = 20;
+    const HEADER_LEN: usize = Ipv4Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV4;
 
     #[inline(always)]
@@ -332,7 +340,7 @@ impl Family for Ipv4 {
 impl Family for Ipv6 {
     type Address = V6;
     const ADDRESSES: [usize; 2] = [8, 24];
-    const HEADER_LEN: usize = 40;
+    const HEADER_LEN: usize = Ipv6Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV6;
 
     #[inline(always)]

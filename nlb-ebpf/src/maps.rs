@@ -1,4 +1,4 @@
-//! The maps. Sizes are defaults; the agent may choose others when it makes them.
+//! The maps. A map that is pinned keeps the size it was made with.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,

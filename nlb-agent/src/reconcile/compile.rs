@@ -17,7 +17,7 @@ use crate::{
     },
     drain::{Drains, Phase},
     health::Health,
-    model::{BackendKey, BackendService, Name, OnAllUnhealthy, State, Weight},
+    model::{AdminState, BackendKey, BackendService, Name, OnAllUnhealthy, State, Weight},
     neigh::View,
     schedule::wheel,
 };
@@ -32,6 +32,8 @@ pub(super) struct Inputs<'a> {
     pub(super) nat_sources: &'a [IpAddr],
     pub(super) host_ports: &'a HostPorts,
     pub(super) flows: &'a FlowCounts,
+    /// SNAT addresses that a backend named so lately that `flows` may not count all their connections.
+    pub(super) fresh_snats: &'a BTreeSet<(Family, SnatSlot)>,
     pub(super) applied: &'a Image,
     /// Listeners that are no longer configured, but stay.
     pub(super) retired: &'a BTreeSet<ListenerId>,
@@ -50,7 +52,8 @@ impl HealthView {
     /// Takes what probes say for every configured backend.
     pub(super) fn new(state: &State, known: &BTreeMap<BackendKey, Health>) -> Self {
         let mut probed = BTreeMap::new();
-        for key in state.configured_backends().into_keys() {
+        let configured = state.configured_backends();
+        for key in configured.keys().cloned() {
             let checked =
                 state.backend_services.get(&key.service).is_some_and(|service| is_checked(&service.spec));
             let health = known.get(&key).copied().unwrap_or(Health::Unknown);
@@ -59,11 +62,17 @@ impl HealthView {
         let mut failing_open = BTreeSet::new();
         for (name, service) in &state.backend_services {
             for family in Family::ALL {
-                let of_family = |key: &BackendKey| key.service == *name && Family::of(key.address) == family;
-                let mut servers = probed.iter().filter(|(key, _)| of_family(key)).peekable();
+                // Servers that would get connections if they were healthy.
+                let candidates = configured.values().filter(|backend| {
+                    backend.key.service == *name
+                        && Family::of(backend.key.address) == family
+                        && backend.admin_state == AdminState::Enabled
+                        && backend.weight.get() > 0
+                });
+                let mut health = candidates.filter_map(|backend| probed.get(&backend.key)).peekable();
                 if service.spec.on_all_unhealthy == OnAllUnhealthy::FailOpen
-                    && servers.peek().is_some()
-                    && servers.all(|(_, health)| !health.is_usable())
+                    && health.peek().is_some()
+                    && health.all(|health| !health.is_usable())
                 {
                     failing_open.insert((name.clone(), family));
                 }
@@ -199,9 +208,10 @@ impl Compiler<'_> {
 
     /// SNAT addresses whose ports are in use stay as they are.
     fn retain_snats(&mut self) {
-        let Inputs { flows, applied, .. } = *self.inputs;
+        let Inputs { flows, applied, fresh_snats, .. } = *self.inputs;
         for (key, snat) in &applied.snats {
-            if flows.snats.get(key).is_some_and(|&connections| connections > 0) {
+            let has_connections = flows.snats.get(key).is_some_and(|&connections| connections > 0);
+            if has_connections || fresh_snats.contains(key) {
                 self.image.snats.insert(*key, *snat);
             }
         }

@@ -25,7 +25,9 @@ use super::{
     retired::Retired,
 };
 use crate::{
-    datapath::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, ListenerId, Op},
+    datapath::{
+        BackendId, Datapath, DatapathError, Family, FlowCounts, Image, ListenerId, Op, SnatRange, SnatSlot,
+    },
     drain::{Drains, KnownBackend, Wanted},
     health::{Flip, Health, Targets},
     model::{AdminState, BackendKey, State, Weight},
@@ -97,6 +99,9 @@ pub struct Reconciler<D> {
     pub(super) health_view: HealthView,
     pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
     host_ports: HostPorts,
+    /// How many sweeps there were, and at which one a backend last named a SNAT address.
+    sweeps: u64,
+    snat_named: BTreeMap<(Family, SnatSlot), u64>,
     /// Whether `image` may differ from what the maps hold, because a write failed.
     is_unsure: bool,
 }
@@ -138,6 +143,8 @@ impl<D: Datapath> Reconciler<D> {
             health_view: HealthView::default(),
             last_configured: BTreeMap::new(),
             host_ports,
+            sweeps: 0,
+            snat_named: BTreeMap::new(),
             is_unsure: false,
         };
         Ok((reconciler, handle))
@@ -236,7 +243,10 @@ impl<D: Datapath> Reconciler<D> {
 
     fn sweep(&mut self, look_at_ports: bool) {
         match self.datapath.sweep() {
-            Ok(flows) => self.flows = flows,
+            Ok(flows) => {
+                self.flows = flows;
+                self.sweeps += 1;
+            }
             Err(error) => error!(%error, "flows cannot be swept"),
         }
         if look_at_ports && let Err(error) = self.exclude_ports() {
@@ -249,11 +259,34 @@ impl<D: Datapath> Reconciler<D> {
         self.host_ports = HostPorts::read()?;
         let own = self.inlets.view.borrow().host_addresses.clone();
         for (&(family, slot), snat) in &self.image.snats {
-            let none = BTreeSet::new();
-            let ports = if own.contains(&snat.address) { &self.host_ports.bound } else { &none };
-            self.datapath.exclude_ports(family, slot, ports)?;
+            let mut ports = self.listener_ports(snat.address);
+            if own.contains(&snat.address) {
+                ports.extend(&self.host_ports.bound);
+            }
+            self.datapath.exclude_ports(family, slot, &ports)?;
         }
         Ok(())
+    }
+
+    /// The ports of an address that belong to listeners: a reply to one of them would be taken for a client's packet.
+    fn listener_ports(&self, address: IpAddr) -> BTreeSet<u16> {
+        let vip = self.image.addresses.get(&address).and_then(|local| local.vip);
+        let listeners = self.image.listeners.values().filter(|listener| Some(listener.vip) == vip);
+        listeners.map(|listener| listener.port).collect()
+    }
+
+    /// SNAT addresses that a backend names, or named until less than two sweeps ago: a connection may have been opened
+    /// from one of them that no sweep has counted yet.
+    fn fresh_snats(&mut self) -> BTreeSet<(Family, SnatSlot)> {
+        let sweeps = self.sweeps;
+        for backend in self.image.backends.values() {
+            let SnatRange { first, count } = backend.snat;
+            for slot in first.0..first.0.saturating_add(count) {
+                self.snat_named.insert((Family::of(backend.address.ip()), SnatSlot(slot)), sweeps);
+            }
+        }
+        self.snat_named.retain(|_, named| sweeps < *named + 2);
+        self.snat_named.keys().copied().collect()
     }
 
     fn until_deadline(&self) -> Option<Duration> {
@@ -302,6 +335,7 @@ impl<D: Datapath> Reconciler<D> {
         self.store_if_any(memory::LISTENER_DRAINS, puts, removals.into_iter().map(|id| id.0).collect())?;
 
         let view = Arc::clone(&self.inlets.view.borrow());
+        let fresh_snats = self.fresh_snats();
         let inputs = Inputs {
             state: &state,
             health: &self.health_view,
@@ -310,6 +344,7 @@ impl<D: Datapath> Reconciler<D> {
             nat_sources: &self.inlets.nat_sources,
             host_ports: &self.host_ports,
             flows: &self.flows,
+            fresh_snats: &fresh_snats,
             applied: &self.image,
             retired: &retired,
         };
@@ -317,12 +352,12 @@ impl<D: Datapath> Reconciler<D> {
         // Numbers are remembered before the datapath has them: a crash in between must not give them away twice.
         self.remember_ids()?;
         let ops = plan(&desired, &self.image);
-        let new_snat = ops.iter().any(|op| matches!(op, Op::PutSnat(..)));
+        let new_ports = ops.iter().any(|op| matches!(op, Op::PutSnat(..) | Op::PutListener(..)));
         for op in &ops {
             self.datapath.apply(op)?;
             self.image.apply(op);
         }
-        if new_snat {
+        if new_ports {
             self.exclude_ports()?;
         }
         if !ops.is_empty() {

@@ -11,12 +11,6 @@ use super::{
     error::Failure,
     rows::{self, Definition},
 };
-use crate::model::BackendKey;
-
-/// The ids the datapath knows things by.
-pub const IDS: Table<String, u32> = Table::new("memory.ids");
-/// The drains under way.
-pub const DRAINS: Table<BackendKey, serde_json::Value> = Table::new("memory.drains");
 
 /// Names a table and says what is in it. A name must be used with one pair of types only.
 #[derive(Debug)]

@@ -2,14 +2,14 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::{
-    memory::{DRAINS, IDS},
-    *,
-};
+use super::{memory::Table, *};
 use crate::model::{
     BackendKey, ServerGroup,
     fixture::{NOW, draft, name, shop, shop_drafts},
 };
+
+const IDS: Table<String, u32> = Table::new("memory.ids");
+const DRAINS: Table<BackendKey, serde_json::Value> = Table::new("memory.drains");
 
 fn dir() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
