@@ -17,8 +17,10 @@ use nlb_common::{
 
 use crate::{clock, family::Tables, maps::LISTENERS, shared};
 
-/// How many ports are tried for a new connection.
-const PROBES: u32 = 16;
+/// How many ports are tried that the server cannot remember.
+const FRESH_PROBES: u32 = 12;
+/// How many are tried then, whatever it remembers.
+const ANY_PROBES: u32 = 4;
 
 /// A pointer to an entry.
 pub(crate) type Entry<F> = *mut Conn<<F as nlb_common::packet::Family>::Address>;
@@ -98,33 +100,46 @@ pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entr
     if ports == 0 {
         return None;
     }
-    let now = clock::now();
-    let mut remembered = 0;
-    for _ in 0..PROBES {
-        // SAFETY: a map value, aligned.
-        let turn = unsafe { shared::count_up(&raw mut (*snat).cursor) };
-        let port = first_port.wrapping_add((turn % u32::from(ports)) as u16);
-        let index = conn::index(slot, port);
-        let entry = at::<F>(index)?;
-        let seen = status::<F>(entry);
-        if !is_available::<F>(entry, seen, now) {
-            continue;
-        }
-        if is_remembered::<F>(entry, backend, now) {
-            remembered = index;
-            continue;
-        }
-        if let Some(reserved) = reserve::<F>(entry, seen) {
-            return Some((index, entry, reserved));
-        }
+    let turns = Turns { snat, slot, first_port, ports };
+    // Two loops, neither of which carries anything over to the other: that is what the verifier can prune.
+    match turns.probe::<F, FRESH_PROBES>(|entry, now| !is_remembered::<F>(entry, backend, now)) {
+        Some(taken) => Some(taken),
+        None => turns.probe::<F, ANY_PROBES>(|_, _| true),
     }
-    if remembered == 0 {
-        return None;
+}
+
+/// The ports of a SNAT address, in turn.
+struct Turns {
+    snat: *mut Snat,
+    slot: u32,
+    first_port: u16,
+    ports: u16,
+}
+
+impl Turns {
+    /// Takes the first available entry of the next `PROBES` that `suits`.
+    #[inline(always)]
+    fn probe<F: Tables, const PROBES: u32>(
+        &self,
+        suits: impl Fn(Entry<F>, Ticks) -> bool,
+    ) -> Option<(u32, Entry<F>, Status)> {
+        let now = clock::now();
+        for _ in 0..PROBES {
+            // SAFETY: a map value, aligned.
+            let turn = unsafe { shared::count_up(&raw mut (*self.snat).cursor) };
+            let port = self.first_port.wrapping_add((turn % u32::from(self.ports)) as u16);
+            let index = conn::index(self.slot, port);
+            let entry = at::<F>(index)?;
+            let seen = status::<F>(entry);
+            if is_available::<F>(entry, seen, now)
+                && suits(entry, now)
+                && let Some(reserved) = reserve::<F>(entry, seen)
+            {
+                return Some((index, entry, reserved));
+            }
+        }
+        None
     }
-    let entry = at::<F>(remembered)?;
-    let seen = status::<F>(entry);
-    let reserved = if is_available::<F>(entry, seen, now) { reserve::<F>(entry, seen) } else { None };
-    reserved.map(|reserved| (remembered, entry, reserved))
 }
 
 /// Makes an entry this packet's own; `None` if somebody else was quicker.
