@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     api,
     config::{Config, manifest},
-    datapath::aya::{AyaDatapath, Options},
+    datapath::aya::{AyaDatapath, Options, Sizes},
     health, metrics, neigh,
     reconcile::{self, Inlets, Reconciler},
     store::Store,
@@ -119,6 +119,8 @@ fn open_datapath(config: &Config) -> anyhow::Result<AyaDatapath> {
         interfaces: config.interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
         xdp_mode: config.xdp_mode,
         log_drops: tracing::enabled!(target: PROGRAM_LOG, tracing::Level::DEBUG),
+        sizes: Sizes::default(),
+        hash_seed: None,
     };
     Ok(AyaDatapath::open(&options)?)
 }

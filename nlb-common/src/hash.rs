@@ -23,6 +23,14 @@ impl Hasher {
         self.0 = mixed ^ (mixed >> 32);
     }
 
+    /// The hash of a flow, of whose destination this hasher is.
+    #[inline(always)]
+    pub fn with_client<A: Address>(mut self, client: A, port: Be16) -> u64 {
+        client.hash(&mut self);
+        self.add(u64::from(port.raw()));
+        self.finish()
+    }
+
     /// The hash.
     #[inline(always)]
     pub fn finish(self) -> u64 {
@@ -50,13 +58,40 @@ impl<A: Address> Tuple<A> {
     /// The hash under `seed`.
     #[inline(always)]
     pub fn hash(&self, seed: u64) -> u64 {
-        let mut hasher = Hasher::new(seed);
-        self.client.hash(&mut hasher);
-        self.vip.hash(&mut hasher);
-        let ports = u64::from(self.client_port.raw()) << 16 | u64::from(self.vip_port.raw());
-        hasher.add(u64::from(self.protocol) << 32 | ports);
-        hasher.finish()
+        let Self { client, vip, client_port, vip_port, protocol } = *self;
+        Destination { vip, port: vip_port, protocol }.hasher(seed).with_client(client, client_port)
     }
+}
+
+/// What identifies a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination<A> {
+    /// The VIP.
+    pub vip: A,
+    /// The port.
+    pub port: Be16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+impl<A: Address> Destination<A> {
+    /// The hash's beginning under `seed`: the same for all flows of a listener, for the listener's own hash
+    /// ([`Hasher::finish`]) and for its flows' ([`Hasher::with_client`]).
+    #[inline(always)]
+    pub fn hasher(&self, seed: u64) -> Hasher {
+        let mut hasher = Hasher::new(seed);
+        self.vip.hash(&mut hasher);
+        hasher.add(u64::from(self.protocol) << 32 | u64::from(self.port.raw()));
+        hasher
+    }
+}
+
+/// The hash of a client's address alone: all its connections have it in common.
+#[inline(always)]
+pub fn source<A: Address>(client: A, seed: u64) -> u64 {
+    let mut hasher = Hasher::new(seed);
+    client.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

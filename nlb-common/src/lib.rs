@@ -14,6 +14,8 @@ pub mod bytes;
 pub mod checksum;
 #[cfg(test)]
 mod docs;
+pub mod event;
+pub mod flow_set;
 pub mod hash;
 pub mod packet;
 pub mod tcp;

@@ -39,6 +39,10 @@ pub mod protocol {
     pub const TCP: u8 = IpProto::Tcp as u8;
     /// UDP.
     pub const UDP: u8 = IpProto::Udp as u8;
+    /// IPv4 in IP (RFC 2003).
+    pub const IP_IN_IP: u8 = 4;
+    /// IPv6 in IP (RFC 2473).
+    pub const IPV6_IN_IP: u8 = 41;
 }
 
 /// Length of an Ethernet header without tags.
@@ -60,7 +64,7 @@ pub struct Link {
 pub struct Mac(pub [u8; 6]);
 
 /// Who sent a frame to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Macs {
     /// The receiver.
     pub destination: Mac,
@@ -192,6 +196,23 @@ pub struct Network<A> {
     pub fragment: bool,
     /// TTL or hop limit.
     pub hops: u8,
+    /// Type of service or traffic class: DSCP and ECN.
+    pub class: u8,
+}
+
+/// The outer header of a tunnelled packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer<A> {
+    /// The balancer.
+    pub source: A,
+    /// The server.
+    pub destination: A,
+    /// IPv4: the sum of the words that are the same for all packets of a backend: [`Family::tunnel_sum`].
+    pub sum: u16,
+    /// Type of service or traffic class of the packet inside: ECN goes with it (RFC 6040, section 4.1).
+    pub class: u8,
+    /// Length of the packet inside.
+    pub payload_len: u16,
 }
 
 /// An address family: what differs between IPv4 and IPv6.
@@ -232,6 +253,12 @@ pub trait Family: Sized + 'static {
         protocol: u8,
         payload_len: u16,
     ) -> Option<()>;
+
+    /// What of an outer header's checksum is the same for all packets between two addresses.
+    fn tunnel_sum(source: Self::Address, destination: Self::Address) -> u16;
+
+    /// Writes an outer header in front of a packet of the same family.
+    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<Self::Address>) -> Option<()>;
 }
 
 /// IPv4 (RFC 791).
@@ -244,6 +271,8 @@ pub struct Ipv6;
 
 /// The hop limit of packets the balancer makes itself.
 const OWN_HOPS: u8 = 64;
+/// The flag of IPv4 that forbids fragments.
+const DONT_FRAGMENT: Be16 = Be16::new(0x4000);
 
 impl Family for Ipv4 {
     type Address = V4;
@@ -255,6 +284,7 @@ impl Family for Ipv4 {
     fn parse(frame: Bytes, offset: usize) -> Result<Network<V4>, Malformed> {
         let version_ihl = frame.read::<u8>(offset).ok_or(Malformed)?;
         let header_len = usize::from(version_ihl & 0x0f) * 4;
+        let class = frame.read::<u8>(offset + 1).ok_or(Malformed)?;
         let total_len = usize::from(frame.read::<Be16>(offset + 2).ok_or(Malformed)?.get());
         let flags_offset = frame.read::<Be16>(offset + 6).ok_or(Malformed)?.get();
         let hops = frame.read::<u8>(offset + 8).ok_or(Malformed)?;
@@ -281,6 +311,7 @@ impl Family for Ipv4 {
             protocol,
             fragment,
             hops,
+            class,
         })
     }
 
@@ -319,7 +350,7 @@ impl Family for Ipv4 {
             u16::from_ne_bytes([0x45, 0]),
             total_len.raw(),
             0, // identification: of no meaning with DF (RFC 6864, section 4.1)
-            Be16::new(0x4000).raw(),
+            DONT_FRAGMENT.raw(),
             u16::from_ne_bytes([OWN_HOPS, protocol]),
         ];
         let mut sum = crate::checksum::Sum::new();
@@ -335,6 +366,33 @@ impl Family for Ipv4 {
         frame.write(offset + 12, source)?;
         frame.write(offset + 16, destination)
     }
+
+    fn tunnel_sum(source: V4, destination: V4) -> u16 {
+        let mut sum = crate::checksum::Sum::new();
+        sum.add_u16(u16::from_ne_bytes([0x45, 0]));
+        sum.add_u16(DONT_FRAGMENT.raw());
+        sum.add_u16(u16::from_ne_bytes([OWN_HOPS, protocol::IP_IN_IP]));
+        source.add_to(&mut sum);
+        destination.add_to(&mut sum);
+        !sum.checksum()
+    }
+
+    #[inline(always)]
+    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<V4>) -> Option<()> {
+        let Outer { source, destination, sum, class, payload_len } = *outer;
+        let total_len = Be16::new(payload_len + Self::HEADER_LEN as u16);
+        let mut sum = crate::checksum::Sum::from_checksum(!sum);
+        sum.add_u16(u16::from_ne_bytes([0, class]));
+        sum.add_u16(total_len.raw());
+        frame.write(offset, [0x45, class])?;
+        frame.write(offset + 2, total_len)?;
+        frame.write(offset + 4, 0u16)?;
+        frame.write(offset + 6, DONT_FRAGMENT)?;
+        frame.write(offset + 8, [OWN_HOPS, protocol::IP_IN_IP])?;
+        frame.write(offset + 10, sum.checksum())?;
+        frame.write(offset + 12, source)?;
+        frame.write(offset + 16, destination)
+    }
 }
 
 impl Family for Ipv6 {
@@ -345,7 +403,8 @@ impl Family for Ipv6 {
 
     #[inline(always)]
     fn parse(frame: Bytes, offset: usize) -> Result<Network<V6>, Malformed> {
-        let version = frame.read::<u8>(offset).ok_or(Malformed)? >> 4;
+        let [first, second] = frame.read::<[u8; 2]>(offset).ok_or(Malformed)?;
+        let (version, class) = (first >> 4, first << 4 | second >> 4);
         let payload_len = usize::from(frame.read::<Be16>(offset + 4).ok_or(Malformed)?.get());
         let protocol = frame.read::<u8>(offset + 6).ok_or(Malformed)?;
         let hops = frame.read::<u8>(offset + 7).ok_or(Malformed)?;
@@ -359,7 +418,7 @@ impl Family for Ipv6 {
         // Fragment header, RFC 8200, section 4.5.
         let fragment = protocol == 44;
         let (offset, payload) = (offset as u8, payload as u8);
-        Ok(Network { source, destination, offset, payload, end: end as u32, protocol, fragment, hops })
+        Ok(Network { source, destination, offset, payload, end: end as u32, protocol, fragment, hops, class })
     }
 
     /// Hop-by-hop, routing, authentication, destination options, mobility, HIP, shim6 (RFC 7045, section 1.2).
@@ -385,6 +444,20 @@ impl Family for Ipv6 {
         frame.write(offset, [0x60u8, 0, 0, 0])?;
         frame.write(offset + 4, Be16::new(payload_len))?;
         frame.write(offset + 6, [protocol, OWN_HOPS])?;
+        frame.write(offset + 8, source)?;
+        frame.write(offset + 24, destination)
+    }
+
+    fn tunnel_sum(_source: V6, _destination: V6) -> u16 {
+        0
+    }
+
+    #[inline(always)]
+    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<V6>) -> Option<()> {
+        let Outer { source, destination, sum: _, class, payload_len } = *outer;
+        frame.write(offset, [0x60 | class >> 4, class << 4, 0, 0])?;
+        frame.write(offset + 4, Be16::new(payload_len))?;
+        frame.write(offset + 6, [protocol::IPV6_IN_IP, OWN_HOPS])?;
         frame.write(offset + 8, source)?;
         frame.write(offset + 24, destination)
     }

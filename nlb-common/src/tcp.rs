@@ -26,6 +26,12 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether the segment is the sender's last: FIN or RST.
+    #[inline(always)]
+    pub const fn ends(self) -> bool {
+        self.0 & (Self::FIN.0 | Self::RST.0) != 0
+    }
+
     /// Whether the segment asks for a new connection: SYN without ACK, RST or FIN.
     #[inline(always)]
     pub const fn opens(self) -> bool {

@@ -9,6 +9,9 @@ static HASH_SEED: u64 = 0;
 static FLOW_MASK: u32 = 0;
 
 #[unsafe(no_mangle)]
+static PERSISTENCE_MASK: u32 = 0;
+
+#[unsafe(no_mangle)]
 static REDIRECT_TO_SELF: u32 = 0;
 
 /// Seed of the packet hash.
@@ -18,11 +21,18 @@ pub(crate) fn hash_seed() -> u64 {
     unsafe { read_volatile(&raw const HASH_SEED) }
 }
 
-/// The flow tables' number of sets minus one.
+/// The flow table's number of sets minus one.
 #[inline(always)]
 pub(crate) fn flow_mask() -> u32 {
     // SAFETY: as above.
     unsafe { read_volatile(&raw const FLOW_MASK) }
+}
+
+/// The persistence table's number of sets minus one.
+#[inline(always)]
+pub(crate) fn persistence_mask() -> u32 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const PERSISTENCE_MASK) }
 }
 
 /// Whether frames go back to their interface by a redirect: `XDP_TX` is cheaper, but not every driver flushes it.

@@ -6,16 +6,18 @@ use nlb_common::{
     abi::{
         backend::Backend,
         conn::{self, Conn, FREE, RESERVED, Status},
-        listener::Listener,
         vip::Snat,
     },
     be::Be16,
+    event::Event,
     packet::protocol,
     tcp::{Direction, Flags, State},
     ticks::Ticks,
 };
 
-use crate::{clock, family::Tables, maps::LISTENERS, shared};
+use nlb_common::flow_set::Ledger as _;
+
+use crate::{clock, counters, family::Tables, ledger::Book, listener, maps::BACKENDS, shared};
 
 /// How many ports are tried that the server cannot remember.
 const FRESH_PROBES: u32 = 12;
@@ -50,46 +52,106 @@ fn swap<F: Tables>(entry: Entry<F>, old: Status, new: Status) -> bool {
     unsafe { shared::swap_if(&raw mut (*entry).status, old.0, new.0) }
 }
 
-/// Notes a packet of the flow: the time, and what it does to the TCP state.
-///
-/// If somebody else changes the state at the same moment, the other's change stands; the next segment goes on
-/// from there.
+/// How often a change of the state is tried again that met another one.
+const TRIES: u32 = 3;
+
+/// Swaps the status, and counts what that does to the number of active connections.
 #[inline(always)]
-pub(crate) fn touch<F: Tables>(entry: Entry<F>, seen: Status, direction: Direction, flags: Flags) {
-    let now = clock::now();
+fn change<F: Tables>(entry: Entry<F>, index: u32, old: Status, new: Status) -> bool {
+    // SAFETY: `entry` comes from `at`; as long as the swap succeeds these are of the use that `old` is of.
+    let (backend, linked) = unsafe { ((*entry).backend, (*entry).linked) };
+    if !swap::<F>(entry, old, new) {
+        return false;
+    }
+    if old.state().is_active() && !new.state().is_active() {
+        Book.ended(backend, if linked == 0 { 0 } else { link::<F>(index) });
+    }
+    true
+}
+
+/// The link of a connection that has one.
+#[inline(always)]
+fn link<F: Tables>(index: u32) -> u32 {
+    // SAFETY: a map value, aligned.
+    F::conn_links().get_ptr(index).map_or(0, |link| unsafe { shared::read(link) })
+}
+
+/// Links a connection to its client's persistence entry, once.
+#[inline(always)]
+pub(crate) fn set_link<F: Tables>(entry: Entry<F>, index: u32, link: u32) {
+    if let Some(at) = F::conn_links().get_ptr_mut(index) {
+        // SAFETY: map values, aligned.
+        unsafe {
+            shared::write(at, link);
+            shared::write(&raw mut (*entry).linked, 1);
+        }
+    }
+}
+
+/// Notes a packet of the flow: the time, and what it does to the TCP state.
+#[inline(always)]
+pub(crate) fn touch<F: Tables>(
+    entry: Entry<F>,
+    index: u32,
+    seen: Status,
+    direction: Direction,
+    flags: Flags,
+    now: Ticks,
+) {
     // SAFETY: `entry` comes from `at`.
     unsafe {
         if shared::read(&raw const (*entry).last_seen) != now.0 {
             shared::write(&raw mut (*entry).last_seen, now.0);
         }
     }
-    let next = seen.state().after(direction, flags);
-    if next != seen.state() {
-        swap::<F>(entry, seen, seen.with_state(next));
+    if seen.state().after(direction, flags) != seen.state() {
+        F::step(index, seen, direction, flags);
+    }
+}
+
+/// Notes what a segment does to the TCP state of the connection that was `seen`.
+#[inline(always)]
+pub(crate) fn step<F: Tables>(index: u32, seen: Status, direction: Direction, flags: Flags) {
+    let Some(entry) = at::<F>(index) else {
+        return;
+    };
+    // The other direction may change the state at the same moment; both changes count.
+    for _ in 0..TRIES {
+        let current = status::<F>(entry);
+        let next = current.state().after(direction, flags);
+        if current.generation() != seen.generation()
+            || !current.is_conn()
+            || next == current.state()
+            || change::<F>(entry, index, current, current.with_state(next))
+        {
+            return;
+        }
     }
 }
 
 /// Ends a flow whose server's time is over: the entry stays until its last packets are through.
 #[inline(always)]
-pub(crate) fn close<F: Tables>(entry: Entry<F>, seen: Status) {
+pub(crate) fn close<F: Tables>(entry: Entry<F>, index: u32, seen: Status) {
     if seen.state().is_active() {
-        swap::<F>(entry, seen, seen.with_state(State::CLOSED));
+        change::<F>(entry, index, seen, seen.with_state(State::CLOSED));
     }
 }
 
 /// Gives an entry back that was published, but that no flow entry will ever name.
 #[inline(always)]
-pub(crate) fn abandon<F: Tables>(entry: Entry<F>, published: Status) {
-    swap::<F>(entry, published, published.next_use(FREE));
+pub(crate) fn abandon<F: Tables>(entry: Entry<F>, index: u32, published: Status) {
+    change::<F>(entry, index, published, published.next_use(FREE));
 }
 
-/// An entry for a new connection to `backend`: its index, and the reserved status to publish from.
+/// An entry for a new connection to a backend: its index, and the reserved status to publish from.
 ///
 /// Preferably one whose port that server has not seen for as long as it may remember: a server in TIME_WAIT does
 /// not take a connection from the port of the last one when the clients' timestamps say that it is older (RFC 7323,
 /// section 5), and they do when the clients are different ones.
 #[inline(always)]
-pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entry<F>, Status)> {
+pub(crate) fn take<F: Tables>(number: u32, hash: u64) -> Option<(u32, Status)> {
+    // SAFETY: a map value whose address, port and SNAT slots do not change while the number is in use.
+    let backend = unsafe { &*BACKENDS.get_ptr(number)? };
     if backend.snat_slots == 0 {
         return None;
     }
@@ -101,11 +163,20 @@ pub(crate) fn take<F: Tables>(backend: &Backend, hash: u64) -> Option<(u32, Entr
         return None;
     }
     let turns = Turns { snat, slot, first_port, ports };
-    // Two loops, neither of which carries anything over to the other: that is what the verifier can prune.
-    match turns.probe::<F, FRESH_PROBES>(|entry, now| !is_remembered::<F>(entry, backend, now)) {
-        Some(taken) => Some(taken),
-        None => turns.probe::<F, ANY_PROBES>(|_, _| true),
+    // Loops that carry nothing over to one another: that is what the verifier can prune.
+    let fresh =
+        |entry, seen, now| is_available::<F>(entry, seen, now) && !is_remembered::<F>(entry, backend, now);
+    if let Some(taken) = turns.probe::<F, FRESH_PROBES>(fresh) {
+        return Some(taken);
     }
+    if let Some(taken) = turns.probe::<F, ANY_PROBES>(|entry, seen, now| is_available::<F>(entry, seen, now))
+    {
+        return Some(taken);
+    }
+    // All are taken: handshakes that nobody completes must not keep out those that somebody will.
+    let taken = turns.probe::<F, ANY_PROBES>(|entry, seen, now| is_unanswered::<F>(entry, seen, now))?;
+    counters::event(Event::ConnEvicted);
+    Some(taken)
 }
 
 /// The ports of a SNAT address, in turn.
@@ -117,12 +188,12 @@ struct Turns {
 }
 
 impl Turns {
-    /// Takes the first available entry of the next `PROBES` that `suits`.
+    /// Takes the first entry of the next `PROBES` that `suits`.
     #[inline(always)]
     fn probe<F: Tables, const PROBES: u32>(
         &self,
-        suits: impl Fn(Entry<F>, Ticks) -> bool,
-    ) -> Option<(u32, Entry<F>, Status)> {
+        suits: impl Fn(Entry<F>, Status, Ticks) -> bool,
+    ) -> Option<(u32, Status)> {
         let now = clock::now();
         for _ in 0..PROBES {
             // SAFETY: a map value, aligned.
@@ -131,11 +202,10 @@ impl Turns {
             let index = conn::index(self.slot, port);
             let entry = at::<F>(index)?;
             let seen = status::<F>(entry);
-            if is_available::<F>(entry, seen, now)
-                && suits(entry, now)
-                && let Some(reserved) = reserve::<F>(entry, seen)
+            if suits(entry, seen, now)
+                && let Some(reserved) = reserve::<F>(entry, index, seen)
             {
-                return Some((index, entry, reserved));
+                return Some((index, reserved));
             }
         }
         None
@@ -144,9 +214,17 @@ impl Turns {
 
 /// Makes an entry this packet's own; `None` if somebody else was quicker.
 #[inline(always)]
-fn reserve<F: Tables>(entry: Entry<F>, seen: Status) -> Option<Status> {
+fn reserve<F: Tables>(entry: Entry<F>, index: u32, seen: Status) -> Option<Status> {
     let reserved = seen.next_use(RESERVED);
-    if swap::<F>(entry, seen, reserved) { Some(reserved) } else { None }
+    if change::<F>(entry, index, seen, reserved) { Some(reserved) } else { None }
+}
+
+/// Whether an entry is of a handshake that has not been completed for longer than one takes.
+#[inline(always)]
+fn is_unanswered<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
+    // SAFETY: `entry` comes from `at`.
+    let last_seen = Ticks(unsafe { shared::read(&raw const (*entry).last_seen) });
+    seen.state().is_half_open() && last_seen.age(now) > conn::HANDSHAKE
 }
 
 /// Whether the server of `backend` may still remember the last connection from this entry's port.
@@ -172,18 +250,16 @@ fn is_available<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
     // SAFETY: `entry` comes from `at`; if the entry changes hands meanwhile, the swap that follows fails.
     let (last_seen, listener) =
         unsafe { (shared::read(&raw const (*entry).last_seen), shared::read(&raw const (*entry).listener)) };
-    let idle = LISTENERS.get_ptr(listener).map_or(0, |listener: *const Listener| {
-        // SAFETY: a map value, aligned.
-        unsafe { shared::read(&raw const (*listener).idle_timeout) }
-    });
-    Ticks(last_seen).age(now) > conn::timeout(seen.state(), Ticks(idle))
+    let idle = listener::at(listener).map_or(Ticks(0), |listener| listener.idle_timeout());
+    Ticks(last_seen).age(now) > conn::timeout(seen.state(), idle)
 }
 
 /// Makes a filled entry a connection.
 #[inline(always)]
-pub(crate) fn publish<F: Tables>(entry: Entry<F>, reserved: Status, protocol: u8) -> Status {
+pub(crate) fn publish<F: Tables>(entry: Entry<F>, reserved: Status, protocol: u8, backend: u32) -> Status {
     let state = if protocol == protocol::TCP { State::HALF_OPEN } else { State::ESTABLISHED };
     let published = reserved.with_state(state);
+    Book.opened(backend);
     // A swap rather than a store, because it is a full barrier: the fields are there before the state says so.
     swap::<F>(entry, reserved, published);
     published

@@ -1,117 +1,276 @@
-//! The flow table: one cache line tells which connection a client's packet belongs to.
+//! The flow table: one cache line tells which backend a client's packet belongs to. The protocol is in
+//! `nlb_common::flow_set`.
 
 use nlb_common::{
     abi::{
-        conn::Status,
-        flow::{self, FlowSet, WAYS},
+        flow::{self, FlowEntry, FlowSet, Links, Value, state},
+        maps::HALF_OPEN_SETS,
     },
-    hash::Tuple,
+    event::Event,
+    flow_set::{self, New, Place, Set},
+    tcp::Flags,
+    ticks::Ticks,
 };
 
 use crate::{
-    config,
-    conn::{self, Entry},
-    family::Tables,
+    config, counters,
+    ledger::Book,
+    listener,
+    maps::{FLOW_LINKS, FLOWS, HALF_OPEN},
     shared,
 };
 
-/// A connection found: still to be checked with [`conn::unchanged`] after its fields were read.
-pub(crate) struct Found<F: Tables> {
-    /// Its index.
-    pub index: u32,
-    /// Its entry.
-    pub entry: Entry<F>,
-    /// The status from before any field was read.
-    pub status: Status,
+/// A set of `FLOWS` or of `HALF_OPEN`.
+#[derive(Clone, Copy)]
+pub(crate) struct Sets {
+    set: *mut FlowSet,
+    /// `None`: its flows have no links.
+    links: Option<u32>,
 }
 
-/// The set of a hash.
-#[inline(always)]
-fn set<F: Tables>(hash: u64) -> Option<*mut FlowSet> {
-    F::flows().get_ptr_mut(flow::set_index(hash, config::flow_mask()))
+/// An entry of either table.
+pub(crate) type Entry = Place<Sets>;
+
+impl Sets {
+    #[inline(always)]
+    fn entry(self, way: usize) -> *mut FlowEntry {
+        // SAFETY: a map value; `way` is below `WAYS`.
+        unsafe { (&raw mut (*self.set).entries).cast::<FlowEntry>().add(way) }
+    }
+
+    #[inline(always)]
+    fn link_of(self, way: usize) -> Option<*mut u32> {
+        let links: *mut Links = FLOW_LINKS.get_ptr_mut(self.links?)?;
+        // SAFETY: as above.
+        Some(unsafe { links.cast::<u32>().add(way) })
+    }
 }
 
-/// A word of a set.
-#[inline(always)]
-fn word(set: *mut FlowSet, way: usize) -> *mut u64 {
-    // SAFETY: a map value; `way` is below `WAYS`.
-    unsafe { (&raw mut (*set).words).cast::<u64>().add(way) }
-}
+impl Set for Sets {
+    #[inline(always)]
+    fn key(self, way: usize) -> u64 {
+        // SAFETY: a word of a map value, as in all that follow.
+        unsafe { shared::read(&raw const (*self.entry(way)).key) }
+    }
 
-/// The connection of a client's packet.
-#[inline(always)]
-pub(crate) fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Found<F>> {
-    let set = set::<F>(hash)?;
-    for way in 0..WAYS {
-        // SAFETY: a word of a map value.
-        let word = unsafe { shared::read(word(set, way)) };
-        let index = word as u32;
-        if index == 0 || (word >> 32) as u32 != flow::digest(hash) {
-            continue;
-        }
-        let entry = conn::at::<F>(index)?;
-        let status = conn::status::<F>(entry);
-        if status.is_conn() && is_of::<F>(entry, tuple) {
-            return Some(Found { index, entry, status });
+    #[inline(always)]
+    fn value(self, way: usize) -> u64 {
+        // SAFETY: as above.
+        unsafe { shared::read(&raw const (*self.entry(way)).value) }
+    }
+
+    #[inline(always)]
+    fn set_key(self, way: usize, key: u64) {
+        // SAFETY: as above.
+        unsafe { shared::write(&raw mut (*self.entry(way)).key, key) };
+    }
+
+    #[inline(always)]
+    fn swap_value(self, way: usize, old: u64, new: u64) -> bool {
+        // SAFETY: as above.
+        unsafe { shared::swap_if(&raw mut (*self.entry(way)).value, old, new) }
+    }
+
+    #[inline(always)]
+    fn link(self, way: usize) -> u32 {
+        // SAFETY: as above.
+        self.link_of(way).map_or(0, |link| unsafe { shared::read(link) })
+    }
+
+    #[inline(always)]
+    fn set_link(self, way: usize, link: u32) {
+        if let Some(at) = self.link_of(way) {
+            // SAFETY: as above.
+            unsafe { shared::write(at, link) };
         }
     }
-    None
 }
 
-/// Whether the entry is of the flow: the digest only said that it may be.
+/// The two sets of a flow.
 #[inline(always)]
-fn is_of<F: Tables>(entry: Entry<F>, tuple: &Tuple<F::Address>) -> bool {
-    // SAFETY: a map value; should it be rewritten meanwhile, `conn::unchanged` tells.
-    let conn = unsafe { &*entry };
-    conn.client == tuple.client
-        && conn.vip == tuple.vip
-        && conn.client_port == tuple.client_port
-        && conn.vip_port == tuple.vip_port
-        && conn.protocol == tuple.protocol
+pub(crate) fn sets(hash: u64) -> Option<[Sets; 2]> {
+    let index = flow::set_index(hash, config::flow_mask());
+    let at = |index| Some(Sets { set: FLOWS.get_ptr_mut(index)?, links: Some(index) });
+    Some([at(index)?, at(flow::neighbour(index))?])
 }
 
-/// Remembers a connection; `false` if the set holds nothing but live flows.
+/// The set of a half-open flow.
 #[inline(always)]
-pub(crate) fn insert<F: Tables>(hash: u64, index: u32) -> bool {
-    let Some(set) = set::<F>(hash) else {
-        return false;
+pub(crate) fn half_open(hash: u64) -> Option<[Sets; 1]> {
+    // Other bits than those of the flow table's set: two flows that meet there need not meet here.
+    let index = (hash >> 40) as u32 % HALF_OPEN_SETS;
+    Some([Sets { set: HALF_OPEN.get_ptr_mut(index)?, links: None }])
+}
+
+/// Notes the time of a packet.
+#[inline(always)]
+pub(crate) fn touch(entry: Entry, seen: Value, now: Ticks) {
+    if seen.last_seen() != now {
+        // SAFETY: the high half of a word of a map value, aligned; this target is little-endian.
+        unsafe { shared::write((&raw mut (*entry.set.entry(entry.way)).value).cast::<u32>().add(1), now.0) };
+    }
+}
+
+/// Notes what the last segments from a client do to its flow. The verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn note_end(key: u64, hash: u64, flags: u32) -> u32 {
+    let flags = Flags(flags as u8);
+    let Some(sets) = sets(hash) else {
+        return 0;
     };
-    let new = flow::Entry { digest: flow::digest(hash), conn: index }.to_word();
-    for way in 0..WAYS {
-        let word = word(set, way);
-        // SAFETY: a word of a map value.
-        let old = unsafe { shared::read(word) };
-        if old != 0 && !is_stale::<F>(old) {
-            continue;
+    let Some((place, _)) = flow_set::find(sets, key) else {
+        return 0;
+    };
+    flow_set::step(place, key, &Book, |seen| {
+        if flags.has(Flags::RST) {
+            (seen.state() != state::CLOSED).then(|| seen.with_state(state::CLOSED))
+        } else {
+            (seen.state() == state::ESTABLISHED).then(|| seen.with_state(state::CLOSING))
         }
-        // SAFETY: as above. Who is quicker has the place; the next one may be free as well.
-        if unsafe { shared::swap_if(word, old, new) } {
-            return true;
-        }
-    }
-    false
+    });
+    0
 }
 
-/// Whether an entry names a connection that is gone, or by now another flow's.
+/// Ends a flow of the flow table and frees its entry. The verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn end_flow(key: u64, hash: u64) -> u32 {
+    if let Some(sets) = sets(hash)
+        && let Some((place, _)) = flow_set::find(sets, key)
+    {
+        flow_set::end(place, &Book);
+    }
+    0
+}
+
+/// Closes a flow of the flow table whose server's time is over. The verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn close_flow(key: u64, hash: u64) -> u32 {
+    if let Some(sets) = sets(hash)
+        && let Some((place, _)) = flow_set::find(sets, key)
+    {
+        flow_set::step(place, key, &Book, |seen| seen.is_active().then(|| seen.with_state(state::CLOSED)));
+    }
+    0
+}
+
+/// Ends a half-open flow and frees its entry. The verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn end_half_open(key: u64, hash: u64) -> u32 {
+    if let Some(sets) = half_open(hash)
+        && let Some((place, _)) = flow_set::find(sets, key)
+    {
+        flow_set::end(place, &Book);
+    }
+    0
+}
+
+/// Makes an entry for an established flow: in a free place, or in that of a flow that is closed or idle past its time.
+/// `false`: its sets hold live flows only.
 #[inline(always)]
-fn is_stale<F: Tables>(word: u64) -> bool {
-    let Some(entry) = conn::at::<F>(word as u32) else {
+pub(crate) fn insert(hash: u64, new: New) -> bool {
+    insert_flow(hash, new.key, new.value.0, new.link) != 0
+}
+
+/// [`insert`]; the verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32) -> u32 {
+    let new = New { key, value: Value(value), link };
+    let now = new.value.last_seen();
+    let Some(sets) = sets(hash) else {
+        return 0;
+    };
+    let place = match flow_set::claim(sets, &Book, |seen| seen == Value::FREE) {
+        Some(free) => free,
+        None => match flow_set::claim(sets, &Book, |seen| is_over(seen, now)) {
+            Some(taken) => {
+                counters::event(Event::FlowEvicted);
+                taken
+            }
+            None => return 0,
+        },
+    };
+    flow_set::fill(sets, place, new, &Book);
+    1
+}
+
+/// Whether a flow's entry may be taken: it is closed, or idle past its time.
+#[inline(always)]
+fn is_over(seen: Value, now: Ticks) -> bool {
+    if !seen.is_live() {
+        return false;
+    }
+    seen.state() == state::CLOSED || is_idle(seen, now)
+}
+
+/// Whether a flow is idle past its time.
+#[inline(always)]
+pub(crate) fn is_idle(seen: Value, now: Ticks) -> bool {
+    match listener::at(seen.listener()) {
+        Some(listener) => {
+            let timeout = seen.timeout(listener.protocol(), listener.idle_timeout());
+            seen.last_seen().age(now) > timeout
+        }
+        None => true,
+    }
+}
+
+/// Makes an entry for a half-open flow, if need be in the place of the oldest one. The verifier looks at it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn insert_half_open(hash: u64, key: u64, value: u64) -> u32 {
+    let new = New { key, value: Value(value), link: 0 };
+    let Some(sets) = half_open(hash) else {
+        return 0;
+    };
+    let place = match flow_set::claim(sets, &Book, |seen| seen == Value::FREE) {
+        Some(free) => free,
+        None => match claim_oldest(sets, new.value.last_seen()) {
+            Some(taken) => taken,
+            None => return 0,
+        },
+    };
+    flow_set::fill(sets, place, new, &Book);
+    1
+}
+
+/// Claims the entry of the half-open flow that has been silent longest.
+#[inline(always)]
+fn claim_oldest([set]: [Sets; 1], now: Ticks) -> Option<Entry> {
+    let (mut oldest, mut age) = (0, 0);
+    for way in 0..flow::WAYS {
+        let seen = Value(set.value(way));
+        let this = seen.last_seen().age(now).0;
+        if seen.is_live() && this >= age {
+            (oldest, age) = (way, this);
+        }
+    }
+    let place = Place { set, way: oldest & (flow::WAYS - 1) };
+    let seen = place.value();
+    if !seen.is_live() || !flow_set::reserve(place, seen, &Book) {
+        return None;
+    }
+    if !is_idle(seen, now) {
+        counters::event(Event::HalfOpenEvicted);
+    }
+    Some(place)
+}
+
+/// Whether there is no room for another half-open flow but in the place of one: what a SYN flood leads to.
+#[inline(always)]
+pub(crate) fn is_pressed(hash: u64, now: Ticks) -> bool {
+    let Some([set]) = half_open(hash) else {
         return true;
     };
-    // SAFETY: a map value, aligned.
-    let digest = unsafe { shared::read(&raw const (*entry).digest) };
-    digest != (word >> 32) as u32 || !conn::status::<F>(entry).is_conn()
-}
-
-/// Forgets which connection a flow had.
-#[inline(always)]
-pub(crate) fn remove<F: Tables>(hash: u64, index: u32) {
-    let Some(set) = set::<F>(hash) else {
-        return;
-    };
-    let old = flow::Entry { digest: flow::digest(hash), conn: index }.to_word();
-    for way in 0..WAYS {
-        // SAFETY: a word of a map value.
-        unsafe { shared::swap_if(word(set, way), old, 0) };
+    for way in 0..flow::WAYS {
+        let seen = Value(set.value(way));
+        if seen == Value::FREE || (seen.is_live() && is_idle(seen, now)) {
+            return false;
+        }
     }
+    true
 }

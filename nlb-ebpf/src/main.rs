@@ -1,8 +1,9 @@
 //! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
 //!
-//! The packet's way: [`pipeline`] parses and tells whose packet it is; [`forward`] takes a client's packet to its
-//! server ([`flow`] and [`conn`] remember which, [`schedule`] picks for new connections), [`reply`] takes the
-//! server's packet to its client, [`reset`] answers what has no future, [`transmit`] sends.
+//! The packet's way: [`pipeline`] parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet
+//! to its server, as [`flow`] (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`]
+//! and [`route`]: [`persistence`] and [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers
+//! what has no future, [`tunnel`] and [`transmit`] send. [`ledger`] counts connections.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -13,18 +14,26 @@
 mod clock;
 mod config;
 mod conn;
+mod conn_set;
 mod counters;
 mod family;
 mod flow;
 mod forward;
+mod ledger;
+mod listener;
 mod maps;
+mod nat;
+mod open;
 mod outcome;
+mod persistence;
 mod pipeline;
 mod reply;
 mod reset;
+mod route;
 mod schedule;
 mod shared;
 mod transmit;
+mod tunnel;
 
 use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;

@@ -1,4 +1,5 @@
-//! The maps. A map that is pinned keeps the size it was made with.
+//! The maps. A map that is pinned keeps the size it was made with; those of the flow and persistence tables are set when
+//! they are made.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -7,22 +8,30 @@ use aya_ebpf::{
 };
 use nlb_common::{
     abi::{
+        active::Active,
         backend::{Backend, Egress},
         conn::{ConnV4, ConnV6, PORTS},
+        conn_set::ConnSet,
         counters::Traffic,
-        flow::FlowSet,
-        listener::{Listener, ListenerKey},
+        flow::{FlowSet, Links},
+        listener::{Listener, ListenerBucket},
         maps::{
-            FLOW_SETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS,
-            MAX_SNATS,
+            CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS,
+            MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS,
+            flow_sets, persistence_sets,
         },
         meta::Meta,
+        persistence::PersistenceSet,
         service::Service,
+        sweep::Sweep,
         vip::{LocalAddress, Snat},
     },
     addr::{V4, V6},
-    verdict,
+    event, verdict,
 };
+
+/// Entries of a connection table.
+const CONNS: u32 = MAX_SNATS * PORTS;
 
 #[map]
 pub(crate) static META: Array<Meta> = Array::with_max_entries(1, 0);
@@ -40,7 +49,7 @@ pub(crate) static SNATS_V4: Array<Snat> = Array::with_max_entries(MAX_SNATS, BPF
 pub(crate) static SNATS_V6: Array<Snat> = Array::with_max_entries(MAX_SNATS, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static LISTENER_INDEX: HashMap<ListenerKey, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
+pub(crate) static LISTENER_BUCKETS: Array<ListenerBucket> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, BPF_F_MMAPABLE);
@@ -58,16 +67,46 @@ pub(crate) static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKEND
 pub(crate) static EGRESSES: Array<Egress> = Array::with_max_entries(MAX_EGRESSES, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static FLOWS_V4: Array<FlowSet> = Array::with_max_entries(FLOW_SETS, BPF_F_MMAPABLE);
+pub(crate) static FLOWS: Array<FlowSet> = Array::with_max_entries(flow_sets(DEFAULT_FLOWS), BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static FLOWS_V6: Array<FlowSet> = Array::with_max_entries(FLOW_SETS, BPF_F_MMAPABLE);
+pub(crate) static FLOW_LINKS: Array<Links> =
+    Array::with_max_entries(flow_sets(DEFAULT_FLOWS), BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static CONNS_V4: Array<ConnV4> = Array::with_max_entries(MAX_SNATS * PORTS, BPF_F_MMAPABLE);
+pub(crate) static HALF_OPEN: Array<FlowSet> = Array::with_max_entries(HALF_OPEN_SETS, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static CONNS_V6: Array<ConnV6> = Array::with_max_entries(MAX_SNATS * PORTS, BPF_F_MMAPABLE);
+pub(crate) static CONN_SETS_V4: Array<ConnSet> = Array::with_max_entries(CONN_SETS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONN_SETS_V6: Array<ConnSet> = Array::with_max_entries(CONN_SETS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONNS_V4: Array<ConnV4> = Array::with_max_entries(CONNS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONNS_V6: Array<ConnV6> = Array::with_max_entries(CONNS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONN_LINKS_V4: Array<u32> = Array::with_max_entries(CONNS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static CONN_LINKS_V6: Array<u32> = Array::with_max_entries(CONNS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static PERSISTENCE: Array<PersistenceSet> =
+    Array::with_max_entries(persistence_sets(DEFAULT_PERSISTENCE), BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static ACTIVE: Array<Active> = Array::with_max_entries(MAX_BACKENDS, BPF_F_MMAPABLE);
+
+/// The agent's alone; made here so that it is pinned with the others.
+#[map]
+pub(crate) static SWEEP: Array<Sweep> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(event::COUNT, 0);
 
 #[map]
 pub(crate) static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(verdict::COUNT, 0);

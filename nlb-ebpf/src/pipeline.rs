@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::{listener::ListenerKey, vip::LocalAddress},
+    abi::vip::LocalAddress,
     bytes::Bytes,
     packet::{Ipv4, Ipv6, Link, Network, Transport, ethertype, protocol},
     verdict::Verdict,
@@ -10,9 +10,9 @@ use nlb_common::{
 
 use crate::{
     family::Tables,
-    forward,
-    maps::LISTENER_INDEX,
-    outcome::{ASK_KERNEL, Outcome, RESET, Step},
+    forward::{self, Arrival},
+    open,
+    outcome::{ASK_KERNEL, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
     reply, reset, transmit,
 };
 
@@ -43,10 +43,17 @@ impl<'a, F: Tables> Packet<'a, F> {
 }
 
 /// The bytes of the packet as it is now; to be asked again after every change of its size.
+///
+/// Volatile: else the compiler hands the two pointers to a function instead of the handle that they come from, cut down
+/// to the 32 bits that they have in its type, which the verifier takes for numbers.
 #[inline(always)]
 pub(crate) fn frame(ctx: &XdpContext) -> Bytes {
-    // SAFETY: the kernel guarantees these bytes until the program ends or resizes the packet.
-    unsafe { Bytes::new(ctx.data(), ctx.data_end()) }
+    // SAFETY: the kernel's handle; it guarantees these bytes until the program ends or resizes the packet.
+    unsafe {
+        let start = (&raw const (*ctx.ctx).data).read_volatile();
+        let end = (&raw const (*ctx.ctx).data_end).read_volatile();
+        Bytes::new(start as usize, end as usize)
+    }
 }
 
 /// From a packet to its end.
@@ -73,6 +80,12 @@ fn balance<F: Tables>(ctx: &XdpContext) -> Outcome {
 /// What is seldom needed is done when the frame of all else is gone from the stack.
 #[inline(always)]
 fn finish<F: Tables>(ctx: &XdpContext, outcome: Outcome) -> Outcome {
+    let outcome = match outcome.action() {
+        OPEN_FLOW => open::flow::<F>(ctx),
+        OPEN_CONN => open::conn::<F>(ctx),
+        REPLY => reply::run::<F>(ctx),
+        _ => outcome,
+    };
     match outcome.action() {
         RESET => reset::run::<F>(ctx, outcome),
         ASK_KERNEL => transmit::as_kernel_knows::<F>(ctx),
@@ -85,25 +98,37 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let frame = frame(ctx);
     let link = Link::parse(frame).ok_or(Outcome::pass(Verdict::PassMalformed))?;
     let network = F::parse(frame, link.len()).map_err(|_| Outcome::pass(Verdict::PassMalformed))?;
+    if let Some(transport) = usable_transport::<F>(frame, &network) {
+        return match Arrival::new(Packet::<F> { ctx, frame, link, network, transport }) {
+            Ok(arrival) => forward::run(&arrival),
+            Err(packet) => Err(unheard::<F>(&packet.network)),
+        };
+    }
+    // No listener can want it; but whose it is decides what it gets.
     let local = local_address::<F>(&network)?;
-    let transport = transport::<F>(frame, &network, &local)?;
-    let packet = Packet::<F> { ctx, frame, link, network, transport };
-    if local.vip != 0
-        && let Some(listener) = listener(&packet, local.vip)
-    {
-        return forward::run(&packet, listener);
+    Err(refused::<F>(&network, &local))
+}
+
+/// The transport header of a packet that a listener may want.
+#[inline(always)]
+fn usable_transport<F: Tables>(frame: Bytes, network: &Network<F::Address>) -> Option<Transport> {
+    let is_usable = !network.fragment && matches!(network.protocol, protocol::TCP | protocol::UDP);
+    if is_usable { Transport::parse(frame, network).ok() } else { None }
+}
+
+/// A packet that no listener wants: perhaps a reply, else somebody else's.
+#[inline(always)]
+fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
+    match local_address::<F>(network) {
+        Ok(local) if local.snat != 0 => Outcome::new(Verdict::Reply, REPLY),
+        Ok(local) => unclaimed(&local),
+        Err(outcome) => outcome,
     }
-    if local.snat != 0
-        && let Some(outcome) = reply::run(&packet, local.snat - 1)
-    {
-        return Ok(outcome);
-    }
-    Err(unclaimed(&local))
 }
 
 /// What the destination is to the balancer: for most packets of a host, nothing.
 #[inline(always)]
-fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress> {
+pub(crate) fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress> {
     // SAFETY: the agent replaces entries, it does not write into them.
     match unsafe { F::addresses().get(network.destination) } {
         Some(local) => Ok(*local),
@@ -111,16 +136,12 @@ fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress>
     }
 }
 
-/// The transport header, or why a packet to one of the balancer's addresses has none it can use.
+/// Why a packet to one of the balancer's addresses has no transport header that could be used.
 #[inline(always)]
-fn transport<F: Tables>(
-    frame: Bytes,
-    network: &Network<F::Address>,
-    local: &LocalAddress,
-) -> Step<Transport> {
+fn refused<F: Tables>(network: &Network<F::Address>, local: &LocalAddress) -> Outcome {
     // The host's own packets stay the host's, whatever they look like.
     let refuse = |verdict| {
-        Err(if local.vip != 0 && local.host == 0 { Outcome::drop(verdict) } else { unclaimed(local) })
+        if local.vip != 0 && local.host == 0 { Outcome::drop(verdict) } else { unclaimed(local) }
     };
     if network.fragment {
         return refuse(Verdict::DropFragment);
@@ -129,23 +150,14 @@ fn transport<F: Tables>(
         return refuse(Verdict::DropExtensionHeader);
     }
     if !matches!(network.protocol, protocol::TCP | protocol::UDP) {
-        return Err(Outcome::pass(Verdict::PassProtocol));
+        return Outcome::pass(Verdict::PassProtocol);
     }
-    Transport::parse(frame, network).or_else(|_| refuse(Verdict::DropMalformed))
-}
-
-/// The number of the listener a packet to a VIP is for.
-#[inline(always)]
-fn listener<F: Tables>(packet: &Packet<'_, F>, vip: u32) -> Option<u32> {
-    let key =
-        ListenerKey { vip, port: packet.transport.destination, protocol: packet.transport.protocol, _pad: 0 };
-    // SAFETY: the agent replaces entries, it does not write into them.
-    unsafe { LISTENER_INDEX.get(key) }.copied()
+    refuse(Verdict::DropMalformed)
 }
 
 /// A packet to one of the balancer's addresses that neither a listener nor a connection wants.
 #[inline(always)]
-fn unclaimed(local: &LocalAddress) -> Outcome {
+pub(crate) fn unclaimed(local: &LocalAddress) -> Outcome {
     match (local.vip != 0, local.host != 0) {
         (true, false) => Outcome::drop(Verdict::DropNoListener),
         (true, true) => Outcome::pass(Verdict::PassHost),

@@ -1,5 +1,6 @@
 //! From the server to its client.
 
+use aya_ebpf::programs::XdpContext;
 use nlb_common::{
     abi::{
         backend::state,
@@ -11,16 +12,32 @@ use nlb_common::{
 };
 
 use crate::{
-    conn, counters,
+    clock, conn, counters,
     family::Tables,
-    outcome::{Outcome, RESET},
-    pipeline::Packet,
+    forward::expired,
+    outcome::Outcome,
+    pipeline::{Packet, local_address, unclaimed},
     schedule, transmit,
 };
 
-/// A packet to a SNAT address; `None` if it is no reply of a balanced flow.
+/// A packet to a SNAT address: a reply of a balanced flow, or somebody else's.
+///
+/// Apart from clients' packets, with a stack frame of its own.
+#[inline(never)]
+pub(crate) fn run<F: Tables>(ctx: &XdpContext) -> Outcome {
+    let Some(packet) = Packet::<F>::parse(ctx) else {
+        return Outcome::drop(Verdict::DropInternal);
+    };
+    let local = match local_address::<F>(&packet.network) {
+        Ok(local) => local,
+        Err(outcome) => return outcome,
+    };
+    reply(&packet, local.snat.wrapping_sub(1)).unwrap_or_else(|| unclaimed(&local))
+}
+
+/// `None`: it is no reply of a balanced flow.
 #[inline(always)]
-pub(crate) fn run<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
+fn reply<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
     let index = table::index(slot, packet.transport.destination.get());
     let entry = conn::at::<F>(index)?;
     let status = conn::status::<F>(entry);
@@ -41,18 +58,13 @@ pub(crate) fn run<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcom
     if packet.network.hops <= 1 {
         return Some(Outcome::drop(Verdict::DropTtlExpired));
     }
-    match schedule::backend(backend) {
-        Some((_, state::SERVING)) => {}
-        Some((_, state::EXPIRED_SILENT)) => {
-            conn::close::<F>(entry, status);
-            return Some(Outcome::drop(Verdict::DropExpired));
-        }
-        _ => {
-            conn::close::<F>(entry, status);
-            return Some(Outcome::new(Verdict::ResetExpired, RESET));
-        }
+    let now = clock::now();
+    let state = schedule::state(backend, now);
+    if state != state::SERVING {
+        conn::close::<F>(entry, index, status);
+        return Some(expired(state));
     }
-    conn::touch::<F>(entry, status, Direction::Reply, packet.transport.flags);
+    conn::touch::<F>(entry, index, status, Direction::Reply, packet.transport.flags, now);
     counters::packet(listener, backend, packet.frame.len());
     let Some(()) = translate::<F>(packet.frame, &packet.network, &packet.transport, source, client) else {
         return Some(Outcome::drop(Verdict::DropInternal));

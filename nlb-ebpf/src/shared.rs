@@ -27,6 +27,16 @@ pub(crate) unsafe fn count_up(word: *mut u32) -> u32 {
     unsafe { atomic_xadd::<u32, u32, ORDER>(word, 1) }
 }
 
+/// Takes one away.
+///
+/// # Safety
+/// `word` points into a map value, aligned.
+#[inline(always)]
+pub(crate) unsafe fn count_down(word: *mut u32) {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u32, u32, ORDER>(word, u32::MAX) };
+}
+
 /// Reads a word once.
 ///
 /// Not an atomic load, which the BPF back end cannot select below v4: an aligned volatile load is one instruction
@@ -48,4 +58,14 @@ pub(crate) unsafe fn read<T: Copy>(word: *const T) -> T {
 pub(crate) unsafe fn write<T: Copy>(word: *mut T, value: T) {
     // SAFETY: the caller's.
     unsafe { word.write_volatile(value) }
+}
+
+/// Takes one away.
+///
+/// # Safety
+/// `word` points into a map value, aligned.
+#[inline(always)]
+pub(crate) unsafe fn subtract_one(word: *mut u64) {
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, ORDER>(word, u64::MAX) };
 }

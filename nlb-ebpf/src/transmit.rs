@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use nlb_common::{
     abi::{backend::NextHop, conn::ReturnPath},
-    packet::{Link, Mac, Macs, Tags},
+    packet::{Link, Mac, Macs, Network, Tags},
     verdict::Verdict,
 };
 
@@ -58,7 +58,7 @@ pub(crate) fn to_next_hop<F: Tables>(packet: &Packet<'_, F>, next_hop: u64) -> O
 
 /// The way the agent found.
 #[inline(always)]
-fn known(next_hop: u64) -> Option<ReturnPath> {
+pub(crate) fn known(next_hop: u64) -> Option<ReturnPath> {
     let NextHop { mac, egress } = NextHop::from_word(next_hop)?;
     let egress = EGRESSES.get(u32::from(egress))?;
     let tags = if egress.vlan == 0 { Tags::NONE } else { Tags::one(egress.vlan) };
@@ -71,7 +71,7 @@ fn known(next_hop: u64) -> Option<ReturnPath> {
 /// Seldom needed, hence apart, with a stack frame of its own; what it needs is in the packet.
 #[inline(never)]
 pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
-    let Some(Packet { link, network, .. }) = Packet::<F>::parse(ctx) else {
+    let Some((link, network)) = layers::<F>(ctx) else {
         return Outcome::drop(Verdict::DropInternal);
     };
     // SAFETY: integers and unions of integers only.
@@ -90,4 +90,12 @@ pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
     let macs = Macs { destination: Mac(lookup.dmac), source: Mac(lookup.smac) };
     let path = ReturnPath { macs, ifindex: lookup.ifindex, tags: Tags::NONE };
     along::<F>(ctx, &link, path, Verdict::Forward)
+}
+
+/// The packet's link and network layer.
+#[inline(always)]
+fn layers<F: Tables>(ctx: &XdpContext) -> Option<(Link, Network<F::Address>)> {
+    let frame = frame(ctx);
+    let link = Link::parse(frame)?;
+    Some((link, F::parse(frame, link.len()).ok()?))
 }

@@ -5,6 +5,15 @@ use std::{io, path::PathBuf};
 /// The text of an error ends with its cause; what a person can do about it stands before.
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
+    /// The tables were made with another seed.
+    #[error(
+        "the tables in {} were made with another hash_seed: remove hash_seed from the configuration, or run \
+         `nlb-agent detach` first, which ends all connections", path.display()
+    )]
+    Seed {
+        /// The pin directory.
+        path: PathBuf,
+    },
     /// Missing rights.
     #[error(
         "not permitted to load BPF programs: run nlb-agent as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"

@@ -76,6 +76,10 @@ impl Datapath for FakeDatapath {
         Ok(vec![0; nlb_common::verdict::COUNT as usize])
     }
 
+    fn events(&self) -> Result<Vec<u64>, DatapathError> {
+        Ok(vec![0; nlb_common::event::Event::ALL.len()])
+    }
+
     fn interfaces(&self) -> Vec<InterfaceStatus> {
         Vec::new()
     }

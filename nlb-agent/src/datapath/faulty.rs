@@ -63,6 +63,10 @@ impl<D: Datapath> Datapath for FaultyDatapath<D> {
         self.inner.verdicts()
     }
 
+    fn events(&self) -> Result<Vec<u64>, DatapathError> {
+        self.inner.events()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceStatus> {
         self.inner.interfaces()
     }

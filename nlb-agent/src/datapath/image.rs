@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use nlb_common::{abi::ring::Slot, ticks::Ticks};
+
 use crate::model::{OnDrainExpiry, Protocol};
 
 /// Declares a number that names an entry of a map.
@@ -110,8 +112,10 @@ pub struct Snat {
 /// A listener on one VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The VIP.
+    /// The VIP's number.
     pub vip: VipId,
+    /// The VIP.
+    pub address: IpAddr,
     /// The protocol.
     pub protocol: Protocol,
     /// The port.
@@ -122,6 +126,33 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// Takes no new connections.
     pub closed_to_new: bool,
+    /// What is remembered of its flows; does not change as long as the number is in use.
+    pub tracking: Tracking,
+}
+
+/// What the datapath remembers of a listener's flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tracking {
+    /// A connection with a port of the balancer's: `nat`.
+    #[default]
+    Nat,
+    /// Which backend each flow has.
+    Full,
+    /// That only while a slot of the ring changes hands.
+    Transition,
+    /// Nothing.
+    None,
+}
+
+impl fmt::Display for Tracking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nat => "nat",
+            Self::Full => "full",
+            Self::Transition => "transition",
+            Self::None => "none",
+        })
+    }
 }
 
 impl Listener {
@@ -134,8 +165,73 @@ impl Listener {
 /// A backend service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
-    /// For each family (see [`Family::index`]): whose turn it is, slot by slot.
-    pub wheels: [Vec<BackendId>; 2],
+    /// For each family (see [`Family::index`]): who gets new connections.
+    pub picks: [Picks; 2],
+    /// How long a client stays with its server after its last connection.
+    pub persistence: Option<Duration>,
+    /// A TCP segment of no known flow goes where the ring says, though it opens none.
+    pub balance_unknown: bool,
+}
+
+/// Who gets new connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picks {
+    /// By turns or by count; empty where the ring decides.
+    pub turns: Turns,
+    /// By consistent hash: instead of turns, and where there is no memory for them.
+    pub ring: Ring,
+}
+
+/// Who gets new connections, by turns or by count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// Whose turn it is, slot by slot.
+    Wheel(Vec<BackendId>),
+    /// The one with the fewest active connections for its weight; weights in any common unit.
+    Fewest(Vec<(BackendId, u16)>),
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::Wheel(Vec::new())
+    }
+}
+
+/// A table of a power of two slots, or none at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ring {
+    /// What is hashed.
+    pub by: RingKey,
+    /// The slots.
+    pub slots: Vec<Slot>,
+}
+
+/// What finds a slot of a ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RingKey {
+    /// The flow: addresses, ports, protocol.
+    #[default]
+    Flow,
+    /// The client's address.
+    Source,
+}
+
+impl Service {
+    /// All backends that it names, the previous ones of rings included.
+    pub fn backends(&self) -> std::collections::BTreeSet<BackendId> {
+        let mut named = std::collections::BTreeSet::new();
+        for Picks { turns, ring } in &self.picks {
+            match turns {
+                Turns::Wheel(slots) => named.extend(slots),
+                Turns::Fewest(members) => named.extend(members.iter().map(|(id, _)| *id)),
+            }
+            for slot in &ring.slots {
+                named.extend([slot.current(), slot.previous()].map(|id| BackendId(id.into())));
+            }
+        }
+        named.remove(&BackendId(0));
+        named
+    }
 }
 
 /// What becomes of the flows of a backend.
@@ -143,8 +239,51 @@ pub struct Service {
 pub enum BackendState {
     /// They go on.
     Serving,
+    /// They go on until the deadline, by the datapath's clock; then they are expired.
+    Draining(OnDrainExpiry, Ticks),
     /// Their time is over.
     Expired(OnDrainExpiry),
+}
+
+/// Whether a backend may get new connections, and if not, why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eligibility {
+    /// It may.
+    #[default]
+    Eligible,
+    /// It is not configured any more.
+    Gone,
+    /// The operator drains it.
+    Draining,
+    /// The operator disabled it.
+    Disabled,
+    /// It is unhealthy.
+    Unhealthy,
+    /// Its weight is 0.
+    Weight,
+}
+
+impl fmt::Display for Eligibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eligible => "eligible",
+            Self::Gone => "gone",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+            Self::Unhealthy => "unhealthy",
+            Self::Weight => "weight-0",
+        })
+    }
+}
+
+/// How packets reach a backend; does not change as long as its number is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forward {
+    /// Addresses are rewritten.
+    #[default]
+    Nat,
+    /// In a tunnel from this address; `None`: none is known yet, and new flows cannot be opened.
+    Ipip(Option<IpAddr>),
 }
 
 /// The next hop to a backend.
@@ -176,6 +315,10 @@ pub struct Backend {
     pub next_hop: Option<NextHop>,
     /// The SNAT addresses of new flows.
     pub snat: SnatRange,
+    /// How packets reach it.
+    pub forward: Forward,
+    /// Whether it may get new connections.
+    pub eligibility: Eligibility,
 }
 
 /// A way out; never changes as long as the number is in use.
@@ -255,6 +398,43 @@ impl Image {
     }
 }
 
+impl fmt::Display for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots: Vec<String> = match self {
+            Self::Wheel(slots) => slots.iter().map(ToString::to_string).collect(),
+            Self::Fewest(members) => {
+                f.write_str("fewest ")?;
+                members.iter().map(|(id, weight)| format!("{id}*{weight}")).collect()
+            }
+        };
+        write!(f, "[{}]", slots.join(" "))
+    }
+}
+
+/// How many slots each backend has, and how many of them are in which state.
+impl fmt::Display for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        let by = match self.by {
+            RingKey::Flow => "flow",
+            RingKey::Source => "source",
+        };
+        let mut shares: BTreeMap<u16, usize> = BTreeMap::new();
+        for slot in &self.slots {
+            *shares.entry(slot.current()).or_default() += 1;
+        }
+        let shares: Vec<String> = shares.iter().map(|(id, share)| format!("{id}:{share}")).collect();
+        write!(f, " ring by {by} {{{}}}", shares.join(" "))?;
+        let count = |is: fn(Slot) -> bool| self.slots.iter().filter(|slot| is(**slot)).count();
+        match (count(Slot::is_window), count(Slot::is_settling)) {
+            (0, 0) => Ok(()),
+            (window, settling) => write!(f, " window:{window} settling:{settling}"),
+        }
+    }
+}
+
 /// A MAC address as people write it.
 pub struct MacText(pub [u8; 6]);
 
@@ -279,26 +459,45 @@ impl fmt::Display for Image {
             writeln!(f, "snat {family}/{slot} {address} ports={first_port}+{ports}")?;
         }
         for (id, listener) in listeners {
-            let Listener { vip, protocol, port, service, idle_timeout, closed_to_new } = listener;
+            let Listener { vip, address, protocol, port, service, idle_timeout, closed_to_new, tracking } =
+                listener;
             let closed = if *closed_to_new { " closed-to-new" } else { "" };
             writeln!(
                 f,
-                "listener {id} vip={vip} {protocol}/{port} service={service} idle={idle_timeout:?}{closed}"
+                "listener {id} vip={vip} {protocol}/{} service={service} idle={idle_timeout:?} {tracking}{closed}",
+                SocketAddr::new(*address, *port)
             )?;
         }
-        for (id, Service { wheels }) in services {
+        for (id, service) in services {
+            let Service { picks, persistence, balance_unknown } = service;
             for family in Family::ALL {
-                let slots: Vec<String> = wheels[family.index()].iter().map(ToString::to_string).collect();
-                writeln!(f, "service {id} {family} [{}]", slots.join(" "))?;
+                let Picks { turns, ring } = &picks[family.index()];
+                writeln!(f, "service {id} {family} {turns}{ring}")?;
+            }
+            if let Some(timeout) = persistence {
+                writeln!(f, "service {id} persistence={timeout:?}")?;
+            }
+            if *balance_unknown {
+                writeln!(f, "service {id} balances unknown flows")?;
             }
         }
-        for (id, Backend { address, state, next_hop, snat }) in backends {
-            let state = match state {
-                BackendState::Serving => "serving",
-                BackendState::Expired(OnDrainExpiry::Reset) => "expired-reset",
-                BackendState::Expired(OnDrainExpiry::Silent) => "expired-silent",
+        for (id, Backend { address, state, next_hop, snat, forward, eligibility }) in backends {
+            let expiry = |expiry: &OnDrainExpiry| match expiry {
+                OnDrainExpiry::Reset => "reset",
+                OnDrainExpiry::Silent => "silent",
             };
-            write!(f, "backend {id} {address} {state} snat={}+{}", snat.first, snat.count)?;
+            write!(f, "backend {id} {address} ")?;
+            match state {
+                BackendState::Serving => f.write_str("serving")?,
+                BackendState::Draining(mode, Ticks(at)) => write!(f, "draining-{}@{at}", expiry(mode))?,
+                BackendState::Expired(mode) => write!(f, "expired-{}", expiry(mode))?,
+            }
+            write!(f, " {eligibility}")?;
+            match forward {
+                Forward::Nat => write!(f, " snat={}+{}", snat.first, snat.count)?,
+                Forward::Ipip(Some(source)) => write!(f, " ipip={source}")?,
+                Forward::Ipip(None) => f.write_str(" ipip")?,
+            }
             match next_hop {
                 Some(NextHop { egress, mac }) => writeln!(f, " via={egress} {}", MacText(*mac))?,
                 None => writeln!(f, " unresolved")?,

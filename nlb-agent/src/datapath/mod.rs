@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::{
     error::DatapathError,
     image::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, Image, Listener, ListenerId,
-        LocalAddress, MacText, NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Image, Listener,
+        ListenerId, LocalAddress, MacText, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId, Snat,
+        SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
 };
 use crate::status::InterfaceStatus;
@@ -63,6 +64,12 @@ pub trait Datapath: Send {
     /// A map cannot be read.
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError>;
 
+    /// How often each event happened, in the order of their numbers.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn events(&self) -> Result<Vec<u64>, DatapathError>;
+
     /// Where the program is attached.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 }
@@ -78,6 +85,9 @@ pub struct FlowCounts {
     pub snats: BTreeMap<(Family, SnatSlot), u64>,
     /// How many this sweep ended.
     pub ended: u64,
+    /// Recorded flows of rings in transition: service, family and position (see
+    /// [`nlb_common::abi::flow::ring_link`]), and a backend that one of them has.
+    pub recorded: BTreeSet<(ServiceId, Family, u32, BackendId)>,
 }
 
 /// The flows of one backend.
@@ -98,4 +108,6 @@ pub struct Traffic {
     pub bytes: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Connections open now: half-open and established.
+    pub active: u64,
 }

@@ -116,7 +116,9 @@ impl Drains {
     /// The time a draining backend has to go.
     pub fn remaining(&self, key: &BackendKey, now: u64) -> Option<Duration> {
         match self.phase(key) {
-            Phase::Draining { deadline_ms } => Some(Duration::from_millis(deadline_ms.saturating_sub(now))),
+            Phase::Draining { deadline_ms, .. } => {
+                Some(Duration::from_millis(deadline_ms.saturating_sub(now)))
+            }
             Phase::Active | Phase::Expired(_) | Phase::Gone => None,
         }
     }
@@ -194,7 +196,9 @@ fn judge(drain: Drain, now: u64, is_forgettable: bool, is_cut: bool) -> (Phase, 
         Cause::Unhealthy => Phase::Expired(OnDrainExpiry::Reset),
         Cause::Removed | Cause::Draining if is_cut => Phase::Expired(OnDrainExpiry::Reset),
         _ if is_over => Phase::Expired(drain.expiry),
-        Cause::Removed | Cause::Draining | Cause::Disabled => Phase::Draining { deadline_ms },
+        Cause::Removed | Cause::Draining | Cause::Disabled => {
+            Phase::Draining { deadline_ms, expiry: drain.expiry }
+        }
     };
     let next = [(!is_over).then_some(deadline_ms), is_forgettable.then_some(gone_at)];
     (phase, next.into_iter().flatten().filter(|at| *at > now).min())

@@ -17,6 +17,8 @@ pub enum Phase {
     Draining {
         /// When it expires: milliseconds since the Unix epoch.
         deadline_ms: u64,
+        /// How established connections end then.
+        expiry: OnDrainExpiry,
     },
     /// Its time is over.
     Expired(OnDrainExpiry),

@@ -84,7 +84,7 @@ impl World {
 }
 
 fn until(second: u64) -> Phase {
-    Phase::Draining { deadline_ms: T0 + second * 1000 }
+    Phase::Draining { deadline_ms: T0 + second * 1000, expiry: OnDrainExpiry::Reset }
 }
 
 const SILENT: Phase = Phase::Expired(OnDrainExpiry::Silent);
@@ -301,7 +301,7 @@ proptest! {
             if connections.is_some_and(|connections| connections > 0) {
                 prop_assert!(phase != Phase::Gone, "connections hold the backend");
             }
-            if let (Phase::Draining { deadline_ms }, Some(w)) = (phase, wanted) {
+            if let (Phase::Draining { deadline_ms, .. }, Some(w)) = (phase, wanted) {
                 prop_assert!(deadline_ms > T0 + second * 1000);
                 prop_assert!(w.drain_time.as_duration() > Duration::ZERO, "zero is immediate");
             }

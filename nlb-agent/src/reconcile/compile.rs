@@ -7,17 +7,19 @@ use std::{
 };
 
 use super::{
+    clock::Clock,
     ids::{Exhausted, Ids, Kind},
     ports::HostPorts,
 };
 use crate::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, FlowCounts, Image, Listener, ListenerId,
-        LocalAddress, MacText, NextHop, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, FlowCounts, Forward, Image,
+        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, Service, ServiceId, Snat,
+        SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     drain::{Drains, Phase},
     health::Health,
-    model::{AdminState, BackendKey, BackendService, Name, OnAllUnhealthy, State, Weight},
+    model::{AdminState, BackendKey, BackendService, ConfiguredBackend, Name, OnAllUnhealthy, State},
     neigh::View,
     schedule::wheel,
 };
@@ -31,6 +33,7 @@ pub(super) struct Inputs<'a> {
     /// The operator's SNAT addresses; none of a family: the egress interface's own.
     pub(super) nat_sources: &'a [IpAddr],
     pub(super) host_ports: &'a HostPorts,
+    pub(super) clock: Clock,
     pub(super) flows: &'a FlowCounts,
     /// SNAT addresses that a backend named so lately that `flows` may not count all their connections.
     pub(super) fresh_snats: &'a BTreeSet<(Family, SnatSlot)>,
@@ -143,7 +146,8 @@ impl Compiler<'_> {
     fn backends(&mut self) -> Result<(), Exhausted> {
         let Inputs { state, drains, flows, applied, .. } = *self.inputs;
         self.retain_snats();
-        let mut keys: BTreeSet<BackendKey> = state.configured_backends().into_keys().collect();
+        let configured = state.configured_backends();
+        let mut keys: BTreeSet<BackendKey> = configured.keys().cloned().collect();
         let mut named = BTreeSet::new();
         for (name, number) in self.ids.names(Kind::Backend) {
             named.insert(BackendId(number));
@@ -155,12 +159,16 @@ impl Compiler<'_> {
         }
         for key in keys {
             let state = match drains.phase(&key) {
-                Phase::Active | Phase::Draining { .. } => BackendState::Serving,
+                Phase::Active => BackendState::Serving,
+                Phase::Draining { deadline_ms, expiry } => {
+                    BackendState::Draining(expiry, self.inputs.clock.ticks_at(deadline_ms))
+                }
                 Phase::Expired(mode) => BackendState::Expired(mode),
                 Phase::Gone => continue,
             };
             let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&key))?);
-            let backend = self.backend(id, &key, state)?;
+            let eligibility = self.eligibility(&key, configured.get(&key));
+            let backend = self.backend(id, &key, state, eligibility)?;
             self.image.backends.insert(id, backend);
         }
         for (id, backend) in &applied.backends {
@@ -171,11 +179,28 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// Whether a backend may get new connections, and if not, why.
+    fn eligibility(&self, key: &BackendKey, configured: Option<&ConfiguredBackend>) -> Eligibility {
+        let Inputs { drains, health, .. } = *self.inputs;
+        let Some(configured) = configured else {
+            return Eligibility::Gone;
+        };
+        match configured.admin_state {
+            AdminState::Disabled => Eligibility::Disabled,
+            AdminState::Draining => Eligibility::Draining,
+            AdminState::Enabled if !health.in_force(key).is_usable() => Eligibility::Unhealthy,
+            AdminState::Enabled if !drains.phase(key).takes_new() => Eligibility::Gone,
+            AdminState::Enabled if configured.weight.get() == 0 => Eligibility::Weight,
+            AdminState::Enabled => Eligibility::Eligible,
+        }
+    }
+
     fn backend(
         &mut self,
         id: BackendId,
         key: &BackendKey,
         state: BackendState,
+        eligibility: Eligibility,
     ) -> Result<Backend, Exhausted> {
         let Inputs { view, applied, .. } = *self.inputs;
         let before = applied.backends.get(&id).copied();
@@ -189,7 +214,7 @@ impl Compiler<'_> {
             Some(range) => range,
             None => before.map_or(SnatRange { first: SnatSlot(0), count: 0 }, |before| before.snat),
         };
-        Ok(Backend { address: key.socket_addr(), state, next_hop, snat })
+        Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward: Forward::Nat, eligibility })
     }
 
     fn next_hop(&mut self, hop: &crate::neigh::NextHop) -> Result<NextHop, Exhausted> {
@@ -273,22 +298,27 @@ impl Compiler<'_> {
             let mut weighted: [Vec<(BackendId, u8)>; 2] = Default::default();
             for backend in members {
                 let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&backend.key))?);
-                if self.is_eligible(id, &backend.key, backend.weight) {
+                if self.is_picked(id) {
                     weighted[Family::of(backend.key.address).index()].push((id, backend.weight.get()));
                 }
             }
             let id = ServiceId(self.ids.get(Kind::Service, name.as_str())?);
-            let wheels = weighted.map(|weighted| wheel(&weighted));
-            self.image.services.insert(id, Service { wheels });
+            let picks = weighted
+                .map(|weighted| Picks { turns: Turns::Wheel(wheel(&weighted)), ring: Ring::default() });
+            self.image.services.insert(id, Service { picks, persistence: None, balance_unknown: false });
         }
         Ok(())
     }
 
-    /// Whether a backend may get new connections.
-    fn is_eligible(&self, id: BackendId, key: &BackendKey, weight: Weight) -> bool {
-        let Inputs { drains, health, .. } = *self.inputs;
-        let has_source = self.image.backends.get(&id).is_some_and(|backend| backend.snat.count > 0);
-        weight.get() > 0 && drains.phase(key).takes_new() && health.in_force(key).is_usable() && has_source
+    /// Whether a backend gets new connections now.
+    fn is_picked(&self, id: BackendId) -> bool {
+        self.image.backends.get(&id).is_some_and(|backend| {
+            let has_source = match backend.forward {
+                Forward::Nat => backend.snat.count > 0,
+                Forward::Ipip(source) => source.is_some(),
+            };
+            has_source && backend.eligibility == Eligibility::Eligible
+        })
     }
 
     /// Every listener, on each of its VIPs; and those that are gone but whose connections go on.
@@ -303,11 +333,13 @@ impl Compiler<'_> {
                 let id = listener_id(self.ids, name, *address)?;
                 let entry = Listener {
                     vip: VipId(self.ids.get(Kind::Vip, &address.to_string())?),
+                    address: *address,
                     protocol: listener.spec.protocol,
                     port: listener.spec.port.get(),
                     service: ServiceId(self.ids.get(Kind::Service, listener.spec.backend_service.as_str())?),
                     idle_timeout: listener.spec.effective_idle_timeout().as_duration(),
                     closed_to_new: !listener.spec.enabled,
+                    tracking: Tracking::Nat,
                 };
                 self.image.listeners.insert(id, entry);
             }

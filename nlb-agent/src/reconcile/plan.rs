@@ -15,7 +15,7 @@ pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     changed(egresses, &applied.egresses, |&id, &egress| ops.push(Op::PutEgress(id, egress)));
     changed(snats, &applied.snats, |&(family, slot), &snat| ops.push(Op::PutSnat(family, slot, snat)));
     changed(backends, &applied.backends, |&id, &backend| {
-        if backend.state == BackendState::Serving {
+        if !matches!(backend.state, BackendState::Expired(_)) {
             ops.push(Op::PutBackend(id, backend));
         }
     });
@@ -27,7 +27,7 @@ pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     gone(listeners, &applied.listeners, |&id, &listener| ops.push(Op::RemoveListener(id, listener)));
     gone(services, &applied.services, |&id, _| ops.push(Op::RemoveService(id)));
     changed(backends, &applied.backends, |&id, &backend| {
-        if backend.state != BackendState::Serving {
+        if matches!(backend.state, BackendState::Expired(_)) {
             ops.push(Op::PutBackend(id, backend));
         }
     });

@@ -29,7 +29,6 @@ pub(super) fn backends<D: Datapath>(
     for key in keys {
         let id = held.get(key);
         let Some(&(weight, admin_state)) = reconciler.last_configured.get(key) else { continue };
-        let flows = id.and_then(|id| reconciler.flows.backends.get(id)).copied().unwrap_or_default();
         let traffic = id.and_then(|id| traffic.get(id)).copied().unwrap_or_default();
         let status = BackendStatus {
             listener: None,
@@ -40,7 +39,7 @@ pub(super) fn backends<D: Datapath>(
             drain_remaining: remaining(reconciler, key, now),
             removed: !configured.contains_key(key),
             counters: BackendCounters {
-                active_connections: flows.active,
+                active_connections: traffic.active,
                 new_connections: traffic.connections,
                 packets: traffic.packets,
                 bytes: traffic.bytes,

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Applied, Handle, Status,
+    clock::Clock,
     compile::{self, HealthView, Inputs, compile},
     ids::{Exhausted, Ids, Kind},
     memory::{self, difference},
@@ -99,6 +100,7 @@ pub struct Reconciler<D> {
     pub(super) health_view: HealthView,
     pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
     host_ports: HostPorts,
+    clock: Clock,
     /// How many sweeps there were, and at which one a backend last named a SNAT address.
     sweeps: u64,
     snat_named: BTreeMap<(Family, SnatSlot), u64>,
@@ -143,6 +145,7 @@ impl<D: Datapath> Reconciler<D> {
             health_view: HealthView::default(),
             last_configured: BTreeMap::new(),
             host_ports,
+            clock: Clock::read(),
             sweeps: 0,
             snat_named: BTreeMap::new(),
             is_unsure: false,
@@ -343,6 +346,7 @@ impl<D: Datapath> Reconciler<D> {
             view: &view,
             nat_sources: &self.inlets.nat_sources,
             host_ports: &self.host_ports,
+            clock: self.clock,
             flows: &self.flows,
             fresh_snats: &fresh_snats,
             applied: &self.image,

@@ -24,11 +24,21 @@ pub struct Backend {
     pub port: Be16,
     /// 4 or 6.
     pub family: u8,
+    /// One of [`forwarding`]; does not change while the number is in use.
+    pub forwarding: u8,
+    /// [`crate::ticks::Ticks`] at which a draining backend's time is over.
+    pub deadline: u32,
+    /// One of [`eligibility`].
+    pub eligibility: u32,
+    /// `ipip`: the source of the outer header, in the server's family; IPv4 in the first word.
+    pub tunnel_source: [u32; 4],
+    /// `ipip` over IPv4: the one's complement sum of the outer header but for its length, folded.
+    pub tunnel_sum: u16,
     /// Zero.
-    pub _pad: [u8; 29],
+    pub _pad: u16,
 }
 
-/// What becomes of the flows of a backend. New connections are a matter of the wheel alone.
+/// What becomes of the flows of a backend. New connections are a matter of wheel, members and ring.
 pub mod state {
     /// The number is not in use.
     pub const FREE: u32 = 0;
@@ -38,6 +48,47 @@ pub mod state {
     pub const EXPIRED_RESET: u32 = 2;
     /// The draining time is over: packets are dropped.
     pub const EXPIRED_SILENT: u32 = 3;
+    /// Flows go on until the deadline, then [`EXPIRED_RESET`].
+    pub const DRAINING_RESET: u32 = 4;
+    /// Flows go on until the deadline, then [`EXPIRED_SILENT`].
+    pub const DRAINING_SILENT: u32 = 5;
+
+    /// The state at `now`: a draining backend's deadline holds whether or not an agent is there.
+    #[inline(always)]
+    pub const fn at(state: u32, deadline: u32, now: crate::ticks::Ticks) -> u32 {
+        let over = now.0.wrapping_sub(deadline) <= u32::MAX / 2;
+        match state {
+            DRAINING_RESET if over => EXPIRED_RESET,
+            DRAINING_SILENT if over => EXPIRED_SILENT,
+            DRAINING_RESET | DRAINING_SILENT => SERVING,
+            state => state,
+        }
+    }
+}
+
+/// How packets reach the server.
+pub mod forwarding {
+    /// Source and destination are rewritten.
+    pub const NAT: u8 = 0;
+    /// An outer IP header is put in front (RFC 2003, RFC 2473).
+    pub const IPIP: u8 = 1;
+}
+
+/// Whether a backend may get new connections; if not, why. The wheel, the members and the ring hold eligible ones only;
+/// this is for who comes by another way, such as a persistence entry.
+pub mod eligibility {
+    /// It may.
+    pub const ELIGIBLE: u32 = 0;
+    /// It is not configured any more.
+    pub const GONE: u32 = 1;
+    /// The operator drains it.
+    pub const DRAINING: u32 = 2;
+    /// The operator disabled it.
+    pub const DISABLED: u32 = 3;
+    /// It is unhealthy.
+    pub const UNHEALTHY: u32 = 4;
+    /// Its weight is 0.
+    pub const WEIGHT: u32 = 5;
 }
 
 /// The next hop to a backend in one word: MAC address and number of the [`Egress`].
@@ -101,6 +152,19 @@ pod!(Backend, Egress);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deadline_needs_no_agent() {
+        use crate::ticks::Ticks;
+        for (from, to) in
+            [(state::DRAINING_RESET, state::EXPIRED_RESET), (state::DRAINING_SILENT, state::EXPIRED_SILENT)]
+        {
+            assert_eq!(state::at(from, 100, Ticks(99)), state::SERVING);
+            assert_eq!(state::at(from, 100, Ticks(100)), to);
+            assert_eq!(state::at(from, 3, Ticks(u32::MAX)), state::SERVING, "over the clock's wrap");
+        }
+        assert_eq!(state::at(state::SERVING, 0, Ticks(5)), state::SERVING);
+    }
 
     #[test]
     fn next_hop_round_trips_and_zero_is_unresolved() {

@@ -54,8 +54,8 @@ pub struct Conn<A> {
     pub server_port: Be16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// 1: the connection holds its client's persistence entry, which `CONN_LINKS` names.
+    pub linked: u8,
 }
 
 /// A connection over IPv4: one cache line.
@@ -88,6 +88,8 @@ pub const fn slot(index: u32) -> u32 {
 pub const FREE: State = State(0);
 /// An entry that somebody is filling or clearing.
 pub const RESERVED: State = State(1);
+/// An entry that the agent is ending.
+pub const SWEPT: State = State(9);
 /// A port that a socket of the host uses, and flows may not.
 pub const EXCLUDED: State = State(8);
 
@@ -133,6 +135,9 @@ impl Status {
 pub const HALF_OPEN_TIMEOUT: Ticks = Ticks::from_duration(Duration::from_secs(60));
 /// How long a closed connection still passes its last packets.
 pub const CLOSED_TIMEOUT: Ticks = Ticks::from_duration(Duration::from_secs(10));
+
+/// How long a handshake takes at most that somebody means to complete: when no port is left, older ones make room.
+pub const HANDSHAKE: Ticks = Ticks::from_duration(Duration::from_secs(1));
 
 /// For how long a server that closed a connection may refuse another one from the same port: Linux's TIME_WAIT.
 pub const TIME_WAIT: Ticks = Ticks::from_duration(Duration::from_secs(60));

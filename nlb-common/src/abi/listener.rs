@@ -3,39 +3,98 @@
 use super::{layout, pod};
 use crate::be::Be16;
 
-/// The key of map `LISTENER_INDEX`; its value is the listener's number.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ListenerKey {
-    /// Number of the VIP, of either family.
-    pub vip: u32,
-    /// Port.
+/// What a listener does. Array `LISTENERS`; the index is the listener's number, 0 is never used.
+///
+/// What it is found by does not change while the number is in use. The other words are read and written each on its
+/// own; together they are consistent only in that every service named exists.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// The VIP; IPv4 in the first word.
+    pub address: [u32; 4],
+    /// The port.
     pub port: Be16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
-}
-
-/// What a listener does. Array `LISTENERS`; the index is the listener's number, 0 is never used.
-///
-/// Each field is read and written on its own; together they are consistent only in that every service named
-/// exists.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listener {
+    /// 4 or 6.
+    pub family: u8,
+    /// The VIP's number.
+    pub vip: u32,
     /// Number of the backend service; 0: the listener is gone.
     pub service: u32,
     /// [`crate::ticks::Ticks`] after which an established flow without a packet is over.
     pub idle_timeout: u32,
     /// 1: takes no new connections.
     pub closed_to_new: u32,
+    /// One of [`tracking`]; does not change while the number is in use.
+    pub tracking: u32,
     /// Zero.
-    pub _pad: u32,
+    pub _pad: [u32; 6],
+}
+
+/// What the balancer remembers of a listener's flows.
+pub mod tracking {
+    /// A connection in the connection table: addresses are translated.
+    pub const NAT: u32 = 0;
+    /// An entry in the flow table.
+    pub const FULL: u32 = 1;
+    /// An entry in the flow table while the flow's slot of the ring changes hands.
+    pub const TRANSITION: u32 = 2;
+    /// Nothing.
+    pub const NONE: u32 = 3;
+}
+
+/// How many listeners a bucket names.
+pub const BUCKET: usize = 8;
+
+/// Which listeners have a hash: one cache line. Array `LISTENER_BUCKETS`; a word is an [`Entry`] or 0, and is written as
+/// a whole by the agent. Who finds no room goes to the next bucket.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerBucket {
+    /// The entries; those in use come first.
+    pub words: [u64; BUCKET],
+}
+
+/// A listener in a bucket. That it is the right one is checked in `LISTENERS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// High half of the hash of VIP, port and protocol.
+    pub digest: u32,
+    /// Number of the listener; never 0.
+    pub listener: u32,
+}
+
+impl Entry {
+    /// As it stands in a bucket.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        (self.digest as u64) << 32 | self.listener as u64
+    }
+
+    /// From a bucket; `None`: nobody.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        let entry = Self { digest: (word >> 32) as u32, listener: word as u32 };
+        if entry.listener == 0 { None } else { Some(entry) }
+    }
+}
+
+/// The high half of the hash.
+#[inline(always)]
+pub const fn digest(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// The bucket of a hash, and the one after it.
+#[inline(always)]
+pub const fn buckets(hash: u64) -> [u32; 2] {
+    let first = hash as u32 % super::maps::LISTENER_BUCKETS;
+    [first, (first + 1) % super::maps::LISTENER_BUCKETS]
 }
 
 layout! {
-    ListenerKey: 8, 4;
-    Listener: 16, 4;
+    Listener: 64, 64;
+    ListenerBucket: 64, 64;
 }
-pod!(ListenerKey, Listener);
+pod!(Listener, ListenerBucket);

@@ -3,18 +3,23 @@
 //! All are `repr(C)` with explicit padding, hold no enum and no bool, and their sizes are asserted at compile
 //! time. A change of any of them is a new [`LAYOUT_VERSION`].
 
+pub mod active;
 pub mod backend;
 pub mod conn;
+pub mod conn_set;
 pub mod counters;
 pub mod flow;
 pub mod listener;
 pub mod maps;
 pub mod meta;
+pub mod persistence;
+pub mod ring;
 pub mod service;
+pub mod sweep;
 pub mod vip;
 
 /// Of the pinned maps: an agent adopts maps of its own version only.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Lets aya move a type in and out of maps.
 #[cfg(feature = "user")]

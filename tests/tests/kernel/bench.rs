@@ -12,7 +12,7 @@ use nlb_agent::{
     config::XdpMode,
     datapath::{
         Datapath as _, Op,
-        aya::{self as kernel, AyaDatapath, Options},
+        aya::{self as kernel, AyaDatapath, Options, Sizes},
     },
 };
 use nlb_common::verdict::Verdict;
@@ -187,8 +187,14 @@ const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "nlb-test-";
 
 fn load(path: &Path) -> AyaDatapath {
-    let options =
-        Options { bpffs: path.to_owned(), interfaces: Vec::new(), xdp_mode: XdpMode::Auto, log_drops: false };
+    let options = Options {
+        bpffs: path.to_owned(),
+        interfaces: Vec::new(),
+        xdp_mode: XdpMode::Auto,
+        log_drops: false,
+        sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 },
+        hash_seed: None,
+    };
     AyaDatapath::load(&options).unwrap_or_else(|error| panic!("{error}"))
 }
 

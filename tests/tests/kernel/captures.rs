@@ -13,7 +13,7 @@ use etherparse::{
     UdpHeaderSlice,
 };
 use nlb_agent::{
-    datapath::{Datapath as _, Listener, ListenerId, LocalAddress, Op, VipId},
+    datapath::{Datapath as _, Family, Listener, ListenerId, LocalAddress, Op, VipId},
     model::Protocol,
 };
 use nlb_common::{abi::maps::MAX_ADDRESSES, verdict::Verdict};
@@ -205,8 +205,8 @@ fn every_frame_to_a_listener_meets_one_verdict() {
         for &(is_tcp, port) in ports {
             id += 1;
             let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
-            let (service, idle_timeout) = (scene::SERVICE, scene::IDLE);
-            let listener = Listener { vip, protocol, port, service, idle_timeout, closed_to_new: false };
+            let (_, listener) = scene::listener(Family::of(address), protocol);
+            let listener = Listener { vip, address, port, ..listener };
             ops.push(Op::PutListener(ListenerId(id), listener));
         }
     }

@@ -1,14 +1,16 @@
 //! What is written is what is read back.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Datapath as _, Egress, EgressId, Family, Image, Listener,
-        ListenerId, LocalAddress, NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Datapath as _, Egress, EgressId, Eligibility, Family, Forward,
+        Image, Listener, ListenerId, LocalAddress, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId,
+        Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     model::{OnDrainExpiry, Protocol},
 };
+use nlb_common::{abi::ring::Slot, ticks::Ticks};
 
 use crate::bench::Bench;
 
@@ -24,17 +26,32 @@ fn ops() -> Vec<Op> {
         state,
         next_hop,
         snat: SnatRange { first: SnatSlot(first), count },
+        forward: Forward::Nat,
+        eligibility: Eligibility::Eligible,
     };
-    let listener = |vip, protocol, port, service, seconds, closed_to_new| Listener {
-        vip: VipId(vip),
-        protocol,
-        port,
-        service: ServiceId(service),
-        idle_timeout: Duration::from_secs(seconds),
-        closed_to_new,
+    let tunnel = |address, source: Option<&str>, eligibility| Backend {
+        forward: Forward::Ipip(source.map(|source| source.parse().unwrap())),
+        eligibility,
+        ..backend(address, BackendState::Serving, None, 0, 0)
+    };
+    let listener = |vip, at: &str, protocol, service, seconds, tracking| {
+        let at: SocketAddr = at.parse().unwrap();
+        Listener {
+            vip: VipId(vip),
+            address: at.ip(),
+            protocol,
+            port: at.port(),
+            service: ServiceId(service),
+            idle_timeout: Duration::from_secs(seconds),
+            closed_to_new: seconds == 1,
+            tracking,
+        }
     };
     let hop = Some(NextHop { egress: EgressId(1023), mac: [2, 0, 0, 0, 0, 0xfe] });
-    let ids = |numbers: &[u32]| numbers.iter().copied().map(BackendId).collect();
+    let wheel = |numbers: &[u32]| Turns::Wheel(numbers.iter().copied().map(BackendId).collect());
+    let ring = |by, slots: &[u32]| Ring { by, slots: slots.iter().copied().map(Slot).collect() };
+    let turns = |turns| Picks { turns, ring: Ring::default() };
+    let draining = |expiry| BackendState::Draining(expiry, Ticks(77));
     vec![
         Op::PutEgress(EgressId(1), Egress { ifindex: 2, mac: [2, 0, 0, 0, 0, 1], vlan: None }),
         Op::PutEgress(EgressId(1023), Egress { ifindex: u32::MAX, mac: [0xff; 6], vlan: Some(4094) }),
@@ -62,12 +79,43 @@ fn ops() -> Vec<Op> {
             BackendId(32_767),
             backend("[fd00:1::11]:1", BackendState::Expired(OnDrainExpiry::Silent), hop, 0, 0),
         ),
-        Op::PutService(ServiceId(1), Service { wheels: [ids(&[1, 2, 1]), ids(&[32_767])] }),
-        Op::PutService(ServiceId(4095), Service { wheels: [ids(&[]), ids(&[32_767, 32_767])] }),
+        Op::PutBackend(BackendId(3), backend("10.1.0.13:80", draining(OnDrainExpiry::Silent), hop, 0, 1)),
+        Op::PutBackend(BackendId(4), tunnel("10.1.0.14:80", Some("10.1.0.1"), Eligibility::Weight)),
+        Op::PutBackend(BackendId(5), tunnel("[fd00:1::15]:80", Some("fd00:1::1"), Eligibility::Unhealthy)),
+        Op::PutBackend(BackendId(6), tunnel("10.1.0.16:80", None, Eligibility::Draining)),
+        Op::PutService(
+            ServiceId(1),
+            Service {
+                picks: [turns(wheel(&[1, 2, 1])), turns(wheel(&[32_767]))],
+                persistence: Some(Duration::from_secs(86_400)),
+                balance_unknown: false,
+            },
+        ),
+        Op::PutService(
+            ServiceId(4095),
+            Service {
+                picks: [
+                    Picks {
+                        turns: Turns::Fewest(vec![(BackendId(1), 65_535), (BackendId(32_767), 1)]),
+                        ring: ring(RingKey::Flow, &[1, 1, 0x0002_0001, 0x0001_0001]),
+                    },
+                    Picks { turns: Turns::default(), ring: ring(RingKey::Source, &[32_767; 4]) },
+                ],
+                persistence: None,
+                balance_unknown: true,
+            },
+        ),
         Op::PutService(ServiceId(2), Service::default()),
-        Op::PutListener(ListenerId(1), listener(1, Protocol::Tcp, 80, 1, 1800, false)),
-        Op::PutListener(ListenerId(2), listener(1, Protocol::Udp, 80, 2, 1, true)),
-        Op::PutListener(ListenerId(8191), listener(4096, Protocol::Tcp, 65_535, 4095, 86_400, false)),
+        Op::PutListener(ListenerId(1), listener(1, "10.0.0.10:80", Protocol::Tcp, 1, 1800, Tracking::Nat)),
+        Op::PutListener(ListenerId(2), listener(1, "10.0.0.10:80", Protocol::Udp, 2, 1, Tracking::Full)),
+        Op::PutListener(
+            ListenerId(3),
+            listener(2, "10.1.0.4:80", Protocol::Tcp, 4095, 300, Tracking::Transition),
+        ),
+        Op::PutListener(
+            ListenerId(8191),
+            listener(4096, "[fd00::10]:65535", Protocol::Tcp, 4095, 86_400, Tracking::None),
+        ),
         Op::PutAddress("10.0.0.10".parse().unwrap(), local(Some(1), None, false)),
         Op::PutAddress("10.1.0.1".parse().unwrap(), local(None, Some(0), true)),
         Op::PutAddress("10.1.0.4".parse().unwrap(), local(Some(2), Some(3), true)),
@@ -85,18 +133,25 @@ address fd00:1::1 snat=1
 snat v4/0 10.1.0.1 ports=1024+64511
 snat v4/3 10.1.0.4 ports=65535+1
 snat v6/1 fd00:1::1 ports=2+3
-listener 1 vip=1 tcp/80 service=1 idle=1800s
-listener 2 vip=1 udp/80 service=2 idle=1s closed-to-new
-listener 8191 vip=4096 tcp/65535 service=4095 idle=86400s
+listener 1 vip=1 tcp/10.0.0.10:80 service=1 idle=1800s nat
+listener 2 vip=1 udp/10.0.0.10:80 service=2 idle=1s full closed-to-new
+listener 3 vip=2 tcp/10.1.0.4:80 service=4095 idle=300s transition
+listener 8191 vip=4096 tcp/[fd00::10]:65535 service=4095 idle=86400s none
 service 1 v4 [1 2 1]
 service 1 v6 [32767]
+service 1 persistence=86400s
 service 2 v4 []
 service 2 v6 []
-service 4095 v4 []
-service 4095 v6 [32767 32767]
-backend 1 10.1.0.11:8080 serving snat=0+4 via=1023 02:00:00:00:00:fe
-backend 2 10.1.0.12:65535 expired-reset snat=3+1 unresolved
-backend 32767 [fd00:1::11]:1 expired-silent snat=0+0 via=1023 02:00:00:00:00:fe
+service 4095 v4 fewest [1*65535 32767*1] ring by flow {1:4} window:1 settling:1
+service 4095 v6 [] ring by source {32767:4}
+service 4095 balances unknown flows
+backend 1 10.1.0.11:8080 serving eligible snat=0+4 via=1023 02:00:00:00:00:fe
+backend 2 10.1.0.12:65535 expired-reset eligible snat=3+1 unresolved
+backend 3 10.1.0.13:80 draining-silent@77 eligible snat=0+1 via=1023 02:00:00:00:00:fe
+backend 4 10.1.0.14:80 serving weight-0 ipip=10.1.0.1 unresolved
+backend 5 [fd00:1::15]:80 serving unhealthy ipip=fd00:1::1 unresolved
+backend 6 10.1.0.16:80 serving draining ipip unresolved
+backend 32767 [fd00:1::11]:1 expired-silent eligible snat=0+0 via=1023 02:00:00:00:00:fe
 egress 1 ifindex=2 02:00:00:00:00:01
 egress 1023 ifindex=4294967295 ff:ff:ff:ff:ff:ff vlan=4094
 ";
@@ -146,10 +201,13 @@ fn what_may_be_replaced_reads_back_replaced() {
         Listener { closed_to_new: true, service: ServiceId(4095), ..image.listeners[&ListenerId(1)] };
     let backend =
         Backend { state: BackendState::Serving, next_hop: None, ..image.backends[&BackendId(32_767)] };
-    let service = Service { wheels: [vec![BackendId(2); 100], Vec::new()] };
+    let mut service = Service::default();
+    service.picks[0].turns = Turns::Wheel(vec![BackendId(2); 100]);
+    let unkept = Service { persistence: None, ..image.services[&ServiceId(1)].clone() };
     for op in [
         Op::PutListener(ListenerId(1), listener),
         Op::PutBackend(BackendId(32_767), backend),
+        Op::PutService(ServiceId(1), unkept),
         Op::PutService(ServiceId(1), service),
         Op::PutAddress("10.0.0.10".parse().unwrap(), LocalAddress { host: true, ..LocalAddress::default() }),
     ] {

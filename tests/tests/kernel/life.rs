@@ -130,6 +130,7 @@ fn traffic_is_what_was_sent_both_ways() {
         expected.packets += 5;
         expected.bytes += 5 * Frame::tcp(scene::client(family, 0), vip, flag::SYN).build().len() as u64;
         expected.connections = 5;
+        expected.active = 5;
         // What is dropped or answered passes no backend.
         bench.expect(&Frame::tcp(scene::client(family, 99), vip, flag::ACK), Verdict::ResetUnknownFlow);
         let ids: Vec<BackendId> = scene::backends(family).to_vec();

@@ -14,8 +14,8 @@ use nlb_agent::{
 };
 use nlb_common::{
     abi::{
-        flow::{self, WAYS},
-        maps::FLOW_SETS,
+        conn_set::{self, WAYS},
+        maps::CONN_SETS,
     },
     addr::{Address, V4, V6},
     be::Be16,
@@ -186,7 +186,7 @@ pub(crate) fn one_too_many(bench: &mut Bench, family: Family) -> (Vec<Connection
     let target = vip(family, TCP_PORT);
     let candidates = (0..u32::MAX).map(|n| SocketAddr::new(numbered(family, n), 4242));
     let mut clients =
-        candidates.filter(|&client| flow::set_index(hash(client, target, seed), FLOW_SETS - 1) == SET);
+        candidates.filter(|&client| conn_set::set_index(hash(client, target, seed), CONN_SETS - 1) == SET);
     let connections = (clients.by_ref().take(WAYS))
         .map(|client| Connection::open(bench, &Frame::tcp(client, target, flag::SYN)))
         .collect();

@@ -1,7 +1,7 @@
 //! What is pinned outlives the agent.
 
 use aya::maps::{Array, Map, MapData};
-use nlb_agent::datapath::{Datapath as _, Family, Op, Service, ServiceId};
+use nlb_agent::datapath::{Datapath as _, Family, Op, Service, ServiceId, Turns};
 use nlb_common::{
     abi::{LAYOUT_VERSION, maps::name, meta::Meta},
     verdict::Verdict,
@@ -54,10 +54,14 @@ fn wheels_written_after_a_restart_leave_the_others_alone() {
     let mut bench = scene::bench();
     bench.apply(&[scene::wheel(&[0, 1, 1, 2, 2, 2])]);
     bench.restart();
-    let other = Service { wheels: [vec![scene::backends(Family::V4)[0]; 9], Vec::new()] };
+    let mut other = Service::default();
+    other.picks[0].turns = Turns::Wheel(vec![scene::backends(Family::V4)[0]; 9]);
     bench.apply(&[Op::PutService(ServiceId(2), other.clone())]);
     let image = bench.datapath().image().unwrap();
     assert_eq!(image.services[&ServiceId(2)], other);
     let slots = |family: Family| [0, 1, 1, 2, 2, 2].map(|slot| scene::backends(family)[slot]).to_vec();
-    assert_eq!(image.services[&scene::SERVICE].wheels, [slots(Family::V4), slots(Family::V6)]);
+    for family in Family::ALL {
+        let turns = &image.services[&scene::SERVICE].picks[family.index()].turns;
+        assert_eq!(*turns, Turns::Wheel(slots(family)));
+    }
 }

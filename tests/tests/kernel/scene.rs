@@ -8,8 +8,9 @@ use std::{
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, Listener, ListenerId, LocalAddress,
-        NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Listener,
+        ListenerId, LocalAddress, NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, Tracking,
+        Turns, VipId,
     },
     model::Protocol,
 };
@@ -124,8 +125,17 @@ pub(crate) fn listener(family: Family, protocol: Protocol) -> (ListenerId, Liste
     let udp = protocol == Protocol::Udp;
     let id = ListenerId(1 + family.index() as u32 + 2 * u32::from(udp));
     let port = if udp { UDP_PORT } else { TCP_PORT };
-    let vip = vip_id(family);
-    (id, Listener { vip, protocol, port, service: SERVICE, idle_timeout: IDLE, closed_to_new: false })
+    let listener = Listener {
+        vip: vip_id(family),
+        address: vip(family, 0).ip(),
+        protocol,
+        port,
+        service: SERVICE,
+        idle_timeout: IDLE,
+        closed_to_new: false,
+        tracking: Tracking::Nat,
+    };
+    (id, listener)
 }
 
 /// The VIP's number.
@@ -140,6 +150,8 @@ pub(crate) fn backend(family: Family, index: usize) -> (BackendId, Backend) {
         state: BackendState::Serving,
         next_hop: Some(NextHop { egress: Way::Back.id(), mac: server_mac(index) }),
         snat: SnatRange { first: SnatSlot(0), count: 1 },
+        forward: Forward::Nat,
+        eligibility: Eligibility::Eligible,
     };
     (backends(family)[index], backend)
 }
@@ -155,7 +167,8 @@ pub(crate) fn changed(family: Family, index: usize, change: impl FnOnce(&mut Bac
 pub(crate) fn wheel(slots: &[usize]) -> Op {
     let mut service = Service::default();
     for family in Family::ALL {
-        service.wheels[family.index()] = slots.iter().map(|&slot| backends(family)[slot]).collect();
+        let slots = slots.iter().map(|&slot| backends(family)[slot]).collect();
+        service.picks[family.index()].turns = Turns::Wheel(slots);
     }
     Op::PutService(SERVICE, service)
 }

@@ -1,14 +1,14 @@
-//! Which stretch of the arena a wheel gets: pure, with the time as an argument.
+//! Which stretch of the arena slots get: pure, with the time as an argument.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-use nlb_common::abi::service::Wheel;
+use nlb_common::abi::service::Stretch;
 
 /// How long a stretch that no service names any more is left alone: a packet that read its place just before
-/// must still find the old wheel there. Packets take microseconds.
+/// must still find the old slots there. Packets take microseconds.
 pub(super) const QUARANTINE: Duration = Duration::from_secs(1);
 
 /// The stretches in use, in quarantine, and free.
@@ -18,24 +18,27 @@ pub(super) struct Arena {
     /// Base to length.
     taken: BTreeMap<u32, u32>,
     /// Stretches to be freed, and when.
-    retired: VecDeque<(Duration, Wheel)>,
+    retired: VecDeque<(Duration, Stretch)>,
 }
 
 impl Arena {
     /// An arena in which `used` is taken.
-    pub(super) fn new(capacity: u32, used: impl IntoIterator<Item = Wheel>) -> Self {
-        let taken =
-            used.into_iter().filter(|wheel| wheel.len > 0).map(|wheel| (wheel.base, wheel.len)).collect();
+    pub(super) fn new(capacity: u32, used: impl IntoIterator<Item = Stretch>) -> Self {
+        let taken = used
+            .into_iter()
+            .filter(|stretch| stretch.len > 0)
+            .map(|stretch| (stretch.base, stretch.len))
+            .collect();
         Self { capacity, taken, retired: VecDeque::new() }
     }
 
     /// Takes the first stretch of `len` slots that is free at `now`; `None` if there is none.
-    pub(super) fn take(&mut self, len: u32, now: Duration) -> Option<Wheel> {
+    pub(super) fn take(&mut self, len: u32, now: Duration) -> Option<Stretch> {
         if len == 0 {
-            return Some(Wheel::default());
+            return Some(Stretch::default());
         }
-        while let Some((_, wheel)) = self.retired.pop_front_if(|(free_at, _)| *free_at <= now) {
-            self.taken.remove(&wheel.base);
+        while let Some((_, stretch)) = self.retired.pop_front_if(|(free_at, _)| *free_at <= now) {
+            self.taken.remove(&stretch.base);
         }
         let mut base = 0u32;
         for (&taken_base, &taken_len) in &self.taken {
@@ -48,13 +51,13 @@ impl Arena {
             return None;
         }
         self.taken.insert(base, len);
-        Some(Wheel { base, len })
+        Some(Stretch { base, len, kind: 0 })
     }
 
     /// Gives a stretch back that no service names since `now`.
-    pub(super) fn retire(&mut self, wheel: Wheel, now: Duration) {
-        if wheel.len > 0 {
-            self.retired.push_back((now + QUARANTINE, wheel));
+    pub(super) fn retire(&mut self, stretch: Stretch, now: Duration) {
+        if stretch.len > 0 {
+            self.retired.push_back((now + QUARANTINE, stretch));
         }
     }
 }
@@ -65,6 +68,10 @@ mod tests {
 
     use super::*;
 
+    fn stretch(base: u32, len: u32) -> Stretch {
+        Stretch { base, len, kind: 0 }
+    }
+
     const NOW: Duration = Duration::from_secs(10);
 
     #[test]
@@ -73,14 +80,14 @@ mod tests {
         let first = arena.take(8, NOW).unwrap();
         arena.retire(first, NOW);
         assert_eq!(arena.take(8, NOW), None);
-        assert_eq!(arena.take(2, NOW), Some(Wheel { base: 8, len: 2 }));
-        assert_eq!(arena.take(8, NOW + QUARANTINE), Some(Wheel { base: 0, len: 8 }));
+        assert_eq!(arena.take(2, NOW), Some(stretch(8, 2)));
+        assert_eq!(arena.take(8, NOW + QUARANTINE), Some(stretch(0, 8)));
     }
 
     #[test]
-    fn an_empty_wheel_takes_nothing() {
-        let mut arena = Arena::new(1, [Wheel { base: 0, len: 1 }]);
-        assert_eq!(arena.take(0, NOW), Some(Wheel::default()));
+    fn an_empty_stretch_takes_nothing() {
+        let mut arena = Arena::new(1, [stretch(0, 1)]);
+        assert_eq!(arena.take(0, NOW), Some(Stretch::default()));
         assert_eq!(arena.take(1, NOW), None);
     }
 
@@ -88,18 +95,18 @@ mod tests {
         #[test]
         fn stretches_never_overlap(steps in prop::collection::vec((1u32..9, any::<bool>()), 1..60)) {
             let mut arena = Arena::new(64, []);
-            let mut live: Vec<Wheel> = Vec::new();
+            let mut live: Vec<Stretch> = Vec::new();
             let mut now = NOW;
             for (len, release) in steps {
                 if release && !live.is_empty() {
                     arena.retire(live.remove(0), now);
                     now += QUARANTINE;
-                } else if let Some(wheel) = arena.take(len, now) {
-                    prop_assert!(wheel.base + wheel.len <= 64);
+                } else if let Some(stretch) = arena.take(len, now) {
+                    prop_assert!(stretch.base + stretch.len <= 64);
                     for other in &live {
-                        prop_assert!(wheel.base + wheel.len <= other.base || other.base + other.len <= wheel.base);
+                        prop_assert!(stretch.base + stretch.len <= other.base || other.base + other.len <= stretch.base);
                     }
-                    live.push(wheel);
+                    live.push(stretch);
                 }
             }
         }

@@ -6,17 +6,23 @@ use std::{
 };
 
 use nlb_common::{
-    abi::{self, backend::state, listener::ListenerKey},
+    abi::{
+        self,
+        backend::{eligibility, forwarding, state},
+        listener::tracking,
+        service::{Member, Stretch, kind},
+    },
     addr::{V4, V6},
     be::Be16,
-    packet::{Mac, protocol},
+    hash::Destination,
+    packet::{Family as _, Ipv4, Mac, protocol},
     ticks::Ticks,
 };
 
 use crate::{
     datapath::{
-        Backend, BackendState, Egress, EgressId, Family, Listener, LocalAddress, NextHop, ServiceId, Snat,
-        SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Listener,
+        LocalAddress, NextHop, Ring, RingKey, ServiceId, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     model::{OnDrainExpiry, Protocol},
 };
@@ -87,12 +93,31 @@ pub(super) fn snat_back(family: Family, entry: abi::vip::Snat) -> Option<Snat> {
     (ports != 0).then(|| Snat { address: narrow(family, address), first_port, ports })
 }
 
-pub(super) fn listener_key(listener: &Listener) -> ListenerKey {
-    ListenerKey {
-        vip: listener.vip.0,
-        port: Be16::new(listener.port),
-        protocol: protocol_number(listener.protocol),
-        _pad: 0,
+/// The hash that a listener is found by.
+pub(super) fn listener_hash(listener: &Listener, seed: u64) -> u64 {
+    let (port, protocol) = (Be16::new(listener.port), protocol_number(listener.protocol));
+    match listener.address {
+        IpAddr::V4(address) => Destination { vip: v4(address), port, protocol }.hasher(seed).finish(),
+        IpAddr::V6(address) => Destination { vip: v6(address), port, protocol }.hasher(seed).finish(),
+    }
+}
+
+pub(super) fn tracking_number(mode: Tracking) -> u32 {
+    match mode {
+        Tracking::Nat => tracking::NAT,
+        Tracking::Full => tracking::FULL,
+        Tracking::Transition => tracking::TRANSITION,
+        Tracking::None => tracking::NONE,
+    }
+}
+
+fn tracking_of(number: u32) -> Option<Tracking> {
+    match number {
+        tracking::NAT => Some(Tracking::Nat),
+        tracking::FULL => Some(Tracking::Full),
+        tracking::TRANSITION => Some(Tracking::Transition),
+        tracking::NONE => Some(Tracking::None),
+        _ => None,
     }
 }
 
@@ -101,35 +126,140 @@ pub(super) fn idle_ticks(timeout: Duration) -> u32 {
     Ticks::from_duration(timeout).0
 }
 
-/// The listener of an index entry and its array entry; `None` if one of them is of no agent's making.
-pub(super) fn listener_back(key: ListenerKey, entry: abi::listener::Listener) -> Option<Listener> {
-    let ListenerKey { vip, port, protocol, _pad: _ } = key;
-    let abi::listener::Listener { service, idle_timeout, closed_to_new, _pad: _ } = entry;
-    // Ticks were rounded up from whole seconds.
-    let idle_timeout = Duration::from_secs(u64::from(idle_timeout) * (1 << 20) / 1_000_000_000);
+/// Whole seconds of ticks that were rounded up from them.
+pub(super) fn seconds(ticks: u32) -> Duration {
+    Duration::from_secs(u64::from(ticks) * (1 << 20) / 1_000_000_000)
+}
+
+/// The listener of an entry; `None` if it is of no agent's making.
+pub(super) fn listener_back(entry: &abi::listener::Listener) -> Option<Listener> {
+    let abi::listener::Listener {
+        address,
+        port,
+        protocol,
+        family,
+        vip,
+        service,
+        idle_timeout,
+        closed_to_new,
+        tracking,
+        _pad: _,
+    } = *entry;
     Some(Listener {
         vip: VipId(vip),
+        address: narrow(family_of(family)?, address),
         protocol: protocol_of(protocol)?,
         port: port.get(),
         service: ServiceId(service),
-        idle_timeout,
+        idle_timeout: seconds(idle_timeout),
         closed_to_new: closed_to_new != 0,
+        tracking: tracking_of(tracking)?,
     })
 }
 
-pub(super) fn state_number(state: BackendState) -> u32 {
-    match state {
-        BackendState::Serving => state::SERVING,
-        BackendState::Expired(OnDrainExpiry::Reset) => state::EXPIRED_RESET,
-        BackendState::Expired(OnDrainExpiry::Silent) => state::EXPIRED_SILENT,
+/// What the slots of turns are, and the slots.
+pub(super) fn turns(turns: &Turns) -> (u8, Vec<u32>) {
+    match turns {
+        Turns::Wheel(slots) => (kind::WHEEL, slots.iter().map(|id| id.0).collect()),
+        Turns::Fewest(members) => {
+            let member = |&(id, weight): &(BackendId, u16)| {
+                Member { backend: u16::try_from(id.0).unwrap_or(u16::MAX), weight }.to_slot()
+            };
+            (kind::MEMBERS, members.iter().map(member).collect())
+        }
     }
 }
 
-fn state_of(number: u32) -> Option<BackendState> {
+/// Turns from what stands in the arena.
+pub(super) fn turns_back(stretch: Stretch, slots: &[u32]) -> Turns {
+    if stretch.kind == kind::MEMBERS {
+        let member = |&slot: &u32| {
+            let Member { backend, weight } = Member::from_slot(slot);
+            (BackendId(backend.into()), weight)
+        };
+        Turns::Fewest(slots.iter().map(member).collect())
+    } else {
+        Turns::Wheel(slots.iter().copied().map(BackendId).collect())
+    }
+}
+
+/// What the slots of a ring are, and the slots.
+pub(super) fn ring(ring: &Ring) -> (u8, Vec<u32>) {
+    let kind = match ring.by {
+        RingKey::Flow => kind::RING_FLOW,
+        RingKey::Source => kind::RING_SOURCE,
+    };
+    (kind, ring.slots.iter().map(|slot| slot.0).collect())
+}
+
+/// A ring from what stands in the arena.
+pub(super) fn ring_back(stretch: Stretch, slots: &[u32]) -> Ring {
+    let by = if stretch.kind == kind::RING_SOURCE { RingKey::Source } else { RingKey::Flow };
+    Ring { by, slots: slots.iter().copied().map(abi::ring::Slot).collect() }
+}
+
+/// State and deadline.
+pub(super) fn state_words(state: BackendState) -> (u32, u32) {
+    match state {
+        BackendState::Serving => (state::SERVING, 0),
+        BackendState::Draining(OnDrainExpiry::Reset, at) => (state::DRAINING_RESET, at.0),
+        BackendState::Draining(OnDrainExpiry::Silent, at) => (state::DRAINING_SILENT, at.0),
+        BackendState::Expired(OnDrainExpiry::Reset) => (state::EXPIRED_RESET, 0),
+        BackendState::Expired(OnDrainExpiry::Silent) => (state::EXPIRED_SILENT, 0),
+    }
+}
+
+fn state_of(number: u32, deadline: u32) -> Option<BackendState> {
     match number {
         state::SERVING => Some(BackendState::Serving),
+        state::DRAINING_RESET => Some(BackendState::Draining(OnDrainExpiry::Reset, Ticks(deadline))),
+        state::DRAINING_SILENT => Some(BackendState::Draining(OnDrainExpiry::Silent, Ticks(deadline))),
         state::EXPIRED_RESET => Some(BackendState::Expired(OnDrainExpiry::Reset)),
         state::EXPIRED_SILENT => Some(BackendState::Expired(OnDrainExpiry::Silent)),
+        _ => None,
+    }
+}
+
+pub(super) fn eligibility_number(eligibility: Eligibility) -> u32 {
+    match eligibility {
+        Eligibility::Eligible => eligibility::ELIGIBLE,
+        Eligibility::Gone => eligibility::GONE,
+        Eligibility::Draining => eligibility::DRAINING,
+        Eligibility::Disabled => eligibility::DISABLED,
+        Eligibility::Unhealthy => eligibility::UNHEALTHY,
+        Eligibility::Weight => eligibility::WEIGHT,
+    }
+}
+
+fn eligibility_of(number: u32) -> Option<Eligibility> {
+    match number {
+        eligibility::ELIGIBLE => Some(Eligibility::Eligible),
+        eligibility::GONE => Some(Eligibility::Gone),
+        eligibility::DRAINING => Some(Eligibility::Draining),
+        eligibility::DISABLED => Some(Eligibility::Disabled),
+        eligibility::UNHEALTHY => Some(Eligibility::Unhealthy),
+        eligibility::WEIGHT => Some(Eligibility::Weight),
+        _ => None,
+    }
+}
+
+/// How packets reach a backend: the mode, the tunnel's source, and the sum of its header.
+pub(super) fn forward(backend: &Backend) -> (u8, [u32; 4], u16) {
+    match (backend.forward, backend.address.ip()) {
+        (Forward::Nat, _) => (forwarding::NAT, [0; 4], 0),
+        (Forward::Ipip(None), _) => (forwarding::IPIP, [0; 4], 0),
+        (Forward::Ipip(Some(IpAddr::V4(source))), IpAddr::V4(server)) => {
+            (forwarding::IPIP, wide(source.into()), Ipv4::tunnel_sum(v4(source), v4(server)))
+        }
+        (Forward::Ipip(Some(source)), _) => (forwarding::IPIP, wide(source), 0),
+    }
+}
+
+fn forward_of(entry: &abi::backend::Backend, family: Family) -> Option<Forward> {
+    match entry.forwarding {
+        forwarding::NAT => Some(Forward::Nat),
+        forwarding::IPIP if entry.tunnel_source == [0; 4] => Some(Forward::Ipip(None)),
+        forwarding::IPIP => Some(Forward::Ipip(Some(narrow(family, entry.tunnel_source)))),
         _ => None,
     }
 }
@@ -155,18 +285,37 @@ pub(super) fn family_number(family: Family) -> u8 {
     }
 }
 
+fn family_of(number: u8) -> Option<Family> {
+    match number {
+        4 => Some(Family::V4),
+        6 => Some(Family::V6),
+        _ => None,
+    }
+}
+
 /// The backend of an entry in use; `None` if it is of no agent's making.
 pub(super) fn backend_back(entry: &abi::backend::Backend) -> Option<Backend> {
-    let abi::backend::Backend { next_hop, state, snat_slot, snat_slots, address, port, family, _pad: _ } =
-        *entry;
-    let family = match family {
-        4 => Family::V4,
-        6 => Family::V6,
-        _ => return None,
-    };
+    let abi::backend::Backend {
+        next_hop,
+        state,
+        deadline,
+        snat_slot,
+        snat_slots,
+        address,
+        port,
+        family,
+        eligibility,
+        forwarding: _,
+        tunnel_source: _,
+        tunnel_sum: _,
+        _pad: _,
+    } = *entry;
+    let family = family_of(family)?;
     Some(Backend {
         address: SocketAddr::new(narrow(family, address), port.get()),
-        state: state_of(state)?,
+        state: state_of(state, deadline)?,
+        forward: forward_of(entry, family)?,
+        eligibility: eligibility_of(eligibility)?,
         next_hop: abi::backend::NextHop::from_word(next_hop)
             .map(|hop| NextHop { egress: EgressId(hop.egress), mac: hop.mac.0 }),
         snat: SnatRange { first: SnatSlot(snat_slot), count: snat_slots },
@@ -198,20 +347,7 @@ mod tests {
     #[test]
     fn every_idle_timeout_round_trips() {
         for seconds in 1..=86_400 {
-            let listener = Listener {
-                vip: VipId(1),
-                protocol: Protocol::Udp,
-                port: 53,
-                service: ServiceId(1),
-                idle_timeout: Duration::from_secs(seconds),
-                closed_to_new: false,
-            };
-            let entry = abi::listener::Listener {
-                service: 1,
-                idle_timeout: idle_ticks(listener.idle_timeout),
-                ..Default::default()
-            };
-            assert_eq!(listener_back(listener_key(&listener), entry), Some(listener));
+            assert_eq!(self::seconds(idle_ticks(Duration::from_secs(seconds))), Duration::from_secs(seconds));
         }
     }
 

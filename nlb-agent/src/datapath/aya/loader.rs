@@ -21,7 +21,9 @@ use nix::{
 };
 use nlb_common::abi::{
     LAYOUT_VERSION,
-    maps::{FLOW_MASK, FLOW_SETS, HASH_SEED, PROGRAM, REDIRECT_TO_SELF, name},
+    maps::{
+        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, flow_sets, name, persistence_sets,
+    },
     meta::Meta,
 };
 use tracing::info;
@@ -91,19 +93,24 @@ fn ensure_bpffs(existing: &Path, asked: &Path) -> Result<(), DatapathError> {
 /// What no interface or option needs is dead code in the loaded program.
 pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, DatapathError> {
     let pinned = pinned_meta(pins)?;
-    let hash_seed = pinned.map_or_else(rand::random, |meta| meta.hash_seed);
-    let flow_sets = match MapData::from_pin(pins.map(name::FLOWS_V4)) {
-        Ok(map) => map
-            .info()
-            .map(|info| info.max_entries())
-            .map_err(|cause| map_error("read", name::FLOWS_V4, &cause))?,
-        Err(_) => FLOW_SETS,
+    let hash_seed = match (pinned, options.hash_seed) {
+        (Some(meta), Some(wanted)) if meta.hash_seed != wanted => {
+            return Err(DatapathError::Seed { path: pins.path().to_owned() });
+        }
+        (Some(meta), _) => meta.hash_seed,
+        (None, wanted) => wanted.unwrap_or_else(rand::random),
     };
-    let flow_mask = flow_sets - 1;
+    let flow_sets = pinned_len(pins, name::FLOWS)?.unwrap_or(flow_sets(options.sizes.flows));
+    let persistence_sets =
+        pinned_len(pins, name::PERSISTENCE)?.unwrap_or(persistence_sets(options.sizes.persistence));
+    let (flow_mask, persistence_mask) = (flow_sets - 1, persistence_sets - 1);
     let log_level = if options.log_drops { aya_log::Level::Debug as u8 } else { 0 };
 
     let mut loader = EbpfLoader::new();
     loader.override_global(HASH_SEED, &hash_seed, true).override_global(FLOW_MASK, &flow_mask, true);
+    loader.override_global(PERSISTENCE_MASK, &persistence_mask, true);
+    loader.map_max_entries(name::FLOWS, flow_sets).map_max_entries(name::FLOW_LINKS, flow_sets);
+    loader.map_max_entries(name::PERSISTENCE, persistence_sets);
     let redirect_to_self =
         u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
     loader.override_global(REDIRECT_TO_SELF, &redirect_to_self, true);
@@ -120,6 +127,15 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
         write_meta(&mut ebpf, hash_seed)?;
     }
     Ok(Loaded { ebpf, hash_seed, adopted: pinned.is_some() })
+}
+
+/// How many entries a pinned map has; `None` if there is none yet.
+fn pinned_len(pins: &PinDirectory, map: &'static str) -> Result<Option<u32>, DatapathError> {
+    let Ok(pinned) = MapData::from_pin(pins.map(map)) else {
+        return Ok(None);
+    };
+    let info = pinned.info().map_err(|cause| map_error("read", map, &cause))?;
+    Ok(Some(info.max_entries()))
 }
 
 /// The program of a loaded object.

@@ -20,13 +20,19 @@ use std::{
 
 use aya::{Ebpf, programs::Xdp};
 use nix::time::{ClockId, clock_gettime};
-use nlb_common::{abi::service::Wheel, ticks::Ticks};
+use nlb_common::{
+    abi::{
+        maps::{DEFAULT_FLOWS, DEFAULT_PERSISTENCE},
+        service::Stretch,
+    },
+    ticks::Ticks,
+};
 
 pub use self::log::ProgramLog;
 use self::{
     arena::Arena,
     loader::{Loaded, PinDirectory},
-    sweep::Reserved,
+    sweep::{Ends, FlowTable, Judge, Persistence, Reserved},
     tables::Maps,
     write::Clock,
 };
@@ -44,6 +50,25 @@ pub struct Options {
     pub xdp_mode: XdpMode,
     /// Whether the program logs every packet that it drops.
     pub log_drops: bool,
+    /// What the tables are made for, if they are not there yet.
+    pub sizes: Sizes,
+    /// Seed of the packet hash; `None`: a random one, or that of the tables that are there.
+    pub hash_seed: Option<u64>,
+}
+
+/// What the tables have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Flows of the flow table.
+    pub flows: u32,
+    /// Clients of the persistence table.
+    pub persistence: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { flows: DEFAULT_FLOWS, persistence: DEFAULT_PERSISTENCE }
+    }
 }
 
 /// The kernel's datapath. It goes on without this value: programs, links and maps are pinned.
@@ -81,9 +106,9 @@ impl AyaDatapath {
         let pins = PinDirectory::open(&options.bpffs)?;
         let Loaded { mut ebpf, hash_seed, adopted } = loader::load(&pins, options)?;
         let maps = Maps::open(&mut ebpf)?;
-        let arena = Arena::new(maps.arena.len(), wheels(&maps)?);
+        let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
         tracing::info!(adopted, bpffs = %options.bpffs.display(), "datapath maps open");
-        Ok(Self {
+        let datapath = Self {
             ebpf,
             maps,
             arena,
@@ -92,7 +117,9 @@ impl AyaDatapath {
             reserved: Default::default(),
             interfaces: Vec::new(),
             _pins: pins,
-        })
+        };
+        datapath.recover()?;
+        Ok(datapath)
     }
 
     /// The loaded program, for test runs.
@@ -120,17 +147,26 @@ impl AyaDatapath {
     }
 
     fn v4(&self) -> sweep::Tables<'_, nlb_common::addr::V4> {
-        let Maps { conns_v4, flows, listeners, backends, .. } = &self.maps;
-        let family = Family::V4;
-        let flows = &flows[family.index()];
-        sweep::Tables { family, conns: conns_v4, flows, listeners, backends, hash_seed: self.hash_seed }
+        let Maps { conns_v4: conns, conn_links: [links, _], conn_sets: [sets, _], .. } = &self.maps;
+        sweep::Tables { family: Family::V4, conns, links, sets, hash_seed: self.hash_seed }
     }
 
     fn v6(&self) -> sweep::Tables<'_, nlb_common::addr::V6> {
-        let Maps { conns_v6, flows, listeners, backends, .. } = &self.maps;
-        let family = Family::V6;
-        let flows = &flows[family.index()];
-        sweep::Tables { family, conns: conns_v6, flows, listeners, backends, hash_seed: self.hash_seed }
+        let Maps { conns_v6: conns, conn_links: [_, links], conn_sets: [_, sets], .. } = &self.maps;
+        sweep::Tables { family: Family::V6, conns, links, sets, hash_seed: self.hash_seed }
+    }
+
+    fn ends(&self, now: Ticks) -> Ends<'_> {
+        let Maps { sweep, active, persistence, .. } = &self.maps;
+        Ends { sweep, active, persistence, now }
+    }
+
+    /// Finishes what a killed agent had begun to end.
+    fn recover(&self) -> Result<(), DatapathError> {
+        let ends = self.ends(now());
+        self.v4().recover(&ends)?;
+        self.v6().recover(&ends)?;
+        FlowTable::all(&self.maps).iter().try_for_each(|table| table.recover(&ends))
     }
 }
 
@@ -143,13 +179,15 @@ pub fn detach(bpffs: &Path) -> Result<(), DatapathError> {
     links::remove_all(pins.path())
 }
 
-/// The wheels that services name.
-fn wheels(maps: &Maps) -> Result<Vec<Wheel>, DatapathError> {
-    let mut wheels = Vec::new();
+/// The stretches of the arena that services name.
+fn stretches(maps: &Maps) -> Result<Vec<Stretch>, DatapathError> {
+    let mut stretches = Vec::new();
     for index in 1..maps.services.len() {
-        wheels.extend(maps.services.read(index)?.wheels.map(Wheel::from_word));
+        for picks in maps.services.read(index)?.picks {
+            stretches.extend([picks.turns, picks.ring].map(Stretch::from_word));
+        }
     }
-    Ok(wheels)
+    Ok(stretches)
 }
 
 /// The datapath's clock, as the program reads it.
@@ -171,8 +209,14 @@ impl Datapath for AyaDatapath {
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {
         let mut counts = FlowCounts::default();
         let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
-        self.v4().sweep(&self.slots(Family::V4)?, now(), &mut reserved_v4, &mut counts)?;
-        self.v6().sweep(&self.slots(Family::V6)?, now(), &mut reserved_v6, &mut counts)?;
+        let now = now();
+        let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
+        self.v4().sweep(&self.slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
+        self.v6().sweep(&self.slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
+        for table in FlowTable::all(&self.maps) {
+            table.sweep(&judge, &ends, &mut counts)?;
+        }
+        Persistence(&self.maps.persistence).sweep(&judge)?;
         self.reserved = [reserved_v4, reserved_v6];
         Ok(counts)
     }
@@ -195,6 +239,10 @@ impl Datapath for AyaDatapath {
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
         self.read_verdicts()
+    }
+
+    fn events(&self) -> Result<Vec<u64>, DatapathError> {
+        self.read_events()
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{MapData, PerCpuArray};
-use nlb_common::abi::{backend::state, counters, maps::name, service::Wheel};
+use nlb_common::abi::{
+    active::Active,
+    backend::state,
+    counters,
+    listener::Entry,
+    maps::name,
+    service::{self, Stretch},
+};
 
 use super::{AyaDatapath, encode, loader::map_error};
 use crate::datapath::{
-    BackendId, DatapathError, EgressId, Family, Image, ListenerId, Service, ServiceId, SnatSlot, Traffic,
+    BackendId, DatapathError, EgressId, Family, Image, ListenerId, Picks, Service, ServiceId, SnatSlot,
+    Traffic,
 };
 
 impl AyaDatapath {
@@ -17,15 +25,14 @@ impl AyaDatapath {
         self.read_listeners(&mut image)?;
         for index in 1..self.maps.services.len() {
             let entry = self.maps.services.read(index)?;
-            let [v4, v6] = entry.wheels.map(Wheel::from_word);
-            if v4.len != 0 || v6.len != 0 {
-                let service = Service { wheels: [self.wheel_slots(v4)?, self.wheel_slots(v6)?] };
-                image.services.insert(ServiceId(index), service);
+            if entry.picks.iter().any(|picks| (picks.turns | picks.ring) as u32 & 0xff_ffff != 0) {
+                image.services.insert(ServiceId(index), self.read_service(&entry)?);
             }
         }
-        // A service whose wheels are empty looks like none: listeners tell that it exists.
+        // A service without slots looks like none: listeners tell that it exists.
         for listener in image.listeners.values() {
-            image.services.entry(listener.service).or_default();
+            let entry = self.maps.services.read(listener.service.0)?;
+            image.services.insert(listener.service, self.read_service(&entry)?);
         }
         for index in 1..self.maps.backends.len() {
             let entry = self.maps.backends.read(index)?;
@@ -68,12 +75,35 @@ impl AyaDatapath {
         Ok(())
     }
 
+    fn read_service(&self, entry: &service::Service) -> Result<Service, DatapathError> {
+        let service::Service { picks, persistence, balance_unknown, _pad: _ } = *entry;
+        let mut service = Service {
+            persistence: (persistence != 0).then(|| encode::seconds(persistence)),
+            balance_unknown: balance_unknown != 0,
+            ..Service::default()
+        };
+        for (words, picks) in picks.iter().zip(&mut service.picks) {
+            let (turns, ring) = (Stretch::from_word(words.turns), Stretch::from_word(words.ring));
+            *picks = Picks {
+                turns: encode::turns_back(turns, &self.slots_of(turns)?),
+                ring: encode::ring_back(ring, &self.slots_of(ring)?),
+            };
+        }
+        Ok(service)
+    }
+
     fn read_listeners(&self, image: &mut Image) -> Result<(), DatapathError> {
-        for entry in &self.maps.listener_index {
-            let (key, index) = entry.map_err(|cause| map_error("read", name::LISTENER_INDEX, &cause))?;
-            let entry = self.maps.listeners.read(index)?;
-            let corrupt = DatapathError::Corrupt { map: name::LISTENER_INDEX, index, what: "protocol" };
-            image.listeners.insert(ListenerId(index), encode::listener_back(key, entry).ok_or(corrupt)?);
+        for bucket in 0..self.maps.listener_buckets.len() {
+            let words = self.maps.listener_buckets.read(bucket)?.words;
+            for Entry { digest: _, listener: index } in words.into_iter().filter_map(Entry::from_word) {
+                let entry = self.maps.listeners.read(index)?;
+                let corrupt = DatapathError::Corrupt {
+                    map: name::LISTENERS,
+                    index,
+                    what: "family, protocol or tracking",
+                };
+                image.listeners.insert(ListenerId(index), encode::listener_back(&entry).ok_or(corrupt)?);
+            }
         }
         Ok(())
     }
@@ -84,7 +114,21 @@ impl AyaDatapath {
     ) -> Result<BTreeMap<BackendId, Traffic>, DatapathError> {
         backends
             .iter()
-            .map(|&id| Ok((id, sum(&self.maps.backend_counters, id.0, name::BACKEND_COUNTERS)?)))
+            .map(|&id| {
+                let active = Active(self.maps.active.read(id.0)?);
+                let traffic = sum(&self.maps.backend_counters, id.0, name::BACKEND_COUNTERS)?;
+                Ok((id, Traffic { active: active.count().into(), ..traffic }))
+            })
+            .collect()
+    }
+
+    pub(super) fn read_events(&self) -> Result<Vec<u64>, DatapathError> {
+        (0..nlb_common::event::COUNT)
+            .map(|event| {
+                let counts = self.maps.events.get(&event, 0);
+                let counts = counts.map_err(|cause| map_error("read", name::EVENTS, &cause))?;
+                Ok(counts.iter().sum())
+            })
             .collect()
     }
 
@@ -110,5 +154,6 @@ fn sum(
         packets: total.packets + value.packets,
         bytes: total.bytes + value.bytes,
         connections: total.connections + value.connections,
+        active: 0,
     }))
 }

@@ -11,6 +11,15 @@ pub(super) unsafe fn load_u32(word: *mut u32) -> u32 {
     unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Acquire)
 }
 
+/// Reads a word.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn load_u64(word: *mut u64) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Acquire)
+}
+
 /// Writes a word after everything written before.
 ///
 /// # Safety
@@ -36,7 +45,7 @@ pub(super) unsafe fn store_u64(word: *mut u64, value: u64) {
 pub(super) unsafe fn swap_u32(word: *mut u32, old: u32, new: u32) -> bool {
     // SAFETY: the caller's.
     unsafe { AtomicU32::from_ptr(word) }
-        .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
         .is_ok()
 }
 
@@ -47,6 +56,6 @@ pub(super) unsafe fn swap_u32(word: *mut u32, old: u32, new: u32) -> bool {
 pub(super) unsafe fn swap_u64(word: *mut u64, old: u64, new: u64) -> bool {
     // SAFETY: the caller's.
     unsafe { AtomicU64::from_ptr(word) }
-        .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+        .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
         .is_ok()
 }

@@ -3,7 +3,14 @@
 use std::{net::IpAddr, time::Duration};
 
 use aya::maps::{MapError, PerCpuArray, PerCpuValues};
-use nlb_common::abi::{self, backend::state, maps::name, service::Wheel};
+use nlb_common::abi::{
+    self,
+    active::Active,
+    backend::state,
+    listener::{Entry, digest},
+    maps::name,
+    service::{Service as ServiceEntry, Stretch},
+};
 
 use super::{AyaDatapath, encode, loader::map_error, tables::Key, words};
 use crate::datapath::{
@@ -76,26 +83,37 @@ impl AyaDatapath {
 
     fn put_listener(&mut self, id: ListenerId, listener: &Listener) -> Result<(), DatapathError> {
         let entry = self.maps.listeners.at(id.0)?;
-        let key = encode::listener_key(listener);
-        let known = self.maps.listener_index.get(&key, 0).is_ok_and(|known| known == id.0);
+        let place = self.listener_place(id, listener)?;
+        if !place.is_known {
+            zero(&mut self.maps.listener_counters, id.0, name::LISTENER_COUNTERS)?;
+            // SAFETY: an entry of a mapped array that only the agent writes; nobody reads these fields while no bucket
+            // names the number.
+            unsafe {
+                (&raw mut (*entry).address).write_volatile(encode::wide(listener.address));
+                (&raw mut (*entry).port).write_volatile(nlb_common::be::Be16::new(listener.port));
+                (&raw mut (*entry).protocol).write_volatile(encode::protocol_number(listener.protocol));
+                let family = Family::of(listener.address);
+                (&raw mut (*entry).family).write_volatile(encode::family_number(family));
+                (&raw mut (*entry).vip).write_volatile(listener.vip.0);
+                (&raw mut (*entry).tracking).write_volatile(encode::tracking_number(listener.tracking));
+            }
+        }
         // SAFETY: aligned words of a mapped array that only the agent writes.
         unsafe {
             words::store_u32(&raw mut (*entry).idle_timeout, encode::idle_ticks(listener.idle_timeout));
             words::store_u32(&raw mut (*entry).closed_to_new, listener.closed_to_new.into());
             words::store_u32(&raw mut (*entry).service, listener.service.0);
+            words::store_u64(place.word, place.entry.to_word());
         }
-        if known {
-            return Ok(());
-        }
-        zero(&mut self.maps.listener_counters, id.0, name::LISTENER_COUNTERS)?;
-        self.maps.listener_index.insert(key, id.0, 0).map_err(|error| full(name::LISTENER_INDEX, &error))
+        Ok(())
     }
 
+    /// Removes a listener from its bucket; the last entry there takes its place, so that those in use come first.
     fn remove_listener(&mut self, id: ListenerId, listener: &Listener) -> Result<(), DatapathError> {
-        absent_is_fine(
-            self.maps.listener_index.remove(&encode::listener_key(listener)),
-            name::LISTENER_INDEX,
-        )?;
+        let place = self.listener_place(id, listener)?;
+        if place.is_known {
+            self.close_gap(place.bucket, place.way)?;
+        }
         let entry = self.maps.listeners.at(id.0)?;
         // The idle timeout stays: connections that are still in the table are swept by it.
         // SAFETY: an aligned word of a mapped array that only the agent writes.
@@ -103,46 +121,133 @@ impl AyaDatapath {
         Ok(())
     }
 
-    /// Writes each wheel that differs to a free stretch of the arena and then names it, all at once.
+    /// Where a listener stands or may stand.
+    fn listener_place(&self, id: ListenerId, listener: &Listener) -> Result<ListenerPlace, DatapathError> {
+        let hash = encode::listener_hash(listener, self.hash_seed);
+        let entry = Entry { digest: digest(hash), listener: id.0 };
+        let mut free = None;
+        for bucket in abi::listener::buckets(hash) {
+            let entries = self.maps.listener_buckets.read(bucket)?.words;
+            for (way, &known) in entries.iter().enumerate() {
+                let word = self.bucket_word(bucket, way)?;
+                let place = ListenerPlace { bucket, way, word, entry, is_known: known == entry.to_word() };
+                if place.is_known {
+                    return Ok(place);
+                }
+                if known == 0 && free.is_none() {
+                    free = Some(place);
+                }
+            }
+        }
+        free.ok_or(DatapathError::Full {
+            map: name::LISTENER_BUCKETS,
+            capacity: abi::maps::MAX_LISTENERS,
+            what: "listeners, each VIP counted",
+        })
+    }
+
+    fn bucket_word(&self, bucket: u32, way: usize) -> Result<*mut u64, DatapathError> {
+        let bucket = self.maps.listener_buckets.at(bucket)?;
+        // SAFETY: a word of a mapped array; `way` is below `BUCKET`.
+        Ok(unsafe { (&raw mut (*bucket).words).cast::<u64>().add(way) })
+    }
+
+    /// Takes an entry out of a bucket. A full bucket that gets room may have sent a listener on to the next one: that
+    /// one comes back, or it would not be found any more.
+    fn close_gap(&self, bucket: u32, way: usize) -> Result<(), DatapathError> {
+        let words = self.maps.listener_buckets.read(bucket)?.words;
+        let was_full = words.iter().all(|&word| word != 0);
+        let last = words.iter().rposition(|&word| word != 0).unwrap_or(way);
+        let next = abi::listener::buckets(bucket.into())[1];
+        if was_full && let Some((guest, entry)) = self.guest(bucket, next)? {
+            // SAFETY: aligned words of a mapped array that only the agent writes.
+            unsafe { words::store_u64(self.bucket_word(bucket, way)?, entry) };
+            wait_for_packets();
+            return self.close_gap(next, guest);
+        }
+        // SAFETY: as above.
+        unsafe { words::store_u64(self.bucket_word(bucket, way)?, words[last]) };
+        if last != way {
+            // A packet that looked at the gap before must still find the one that filled it where it was.
+            wait_for_packets();
+        }
+        // SAFETY: as above.
+        unsafe { words::store_u64(self.bucket_word(bucket, last)?, 0) };
+        Ok(())
+    }
+
+    /// An entry of `bucket` that stands in `next` because it found no room.
+    fn guest(&self, bucket: u32, next: u32) -> Result<Option<(usize, u64)>, DatapathError> {
+        for (way, &word) in self.maps.listener_buckets.read(next)?.words.iter().enumerate() {
+            let Some(entry) = Entry::from_word(word) else { continue };
+            let listener = self.maps.listeners.read(entry.listener)?;
+            let corrupt =
+                DatapathError::Corrupt { map: name::LISTENERS, index: entry.listener, what: "family" };
+            let listener = encode::listener_back(&listener).ok_or(corrupt)?;
+            if abi::listener::buckets(encode::listener_hash(&listener, self.hash_seed))[0] == bucket {
+                return Ok(Some((way, word)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes whatever slots differ to a free stretch of the arena and then names it, all at once.
     fn put_service(&mut self, id: ServiceId, service: &Service) -> Result<(), DatapathError> {
         let entry = self.maps.services.at(id.0)?;
+        let Service { picks, persistence, balance_unknown } = service;
+        // SAFETY: aligned words of a mapped array that only the agent writes.
+        unsafe {
+            let ticks = persistence.map_or(0, encode::idle_ticks);
+            words::store_u32(&raw mut (*entry).persistence, ticks);
+            words::store_u32(&raw mut (*entry).balance_unknown, (*balance_unknown).into());
+        }
         for family in Family::ALL {
-            let slots = &service.wheels[family.index()];
-            // SAFETY: within the entry; only the agent writes this word.
-            let word = unsafe { (&raw mut (*entry).wheels).cast::<u64>().add(family.index()) };
-            // SAFETY: as above.
-            let old = Wheel::from_word(unsafe { word.read_volatile() });
-            if self.wheel_slots(old)? == *slots {
-                continue;
+            let picks = &picks[family.index()];
+            let (turns, ring) = (encode::turns(&picks.turns), encode::ring(&picks.ring));
+            let [turns_word, ring_word] = picks_words(entry, family);
+            // Where the ring decides there are no turns: so the ring stands first, and goes last.
+            if turns.1.is_empty() {
+                self.publish(ring_word, &ring)?;
+                self.publish(turns_word, &turns)?;
+            } else {
+                self.publish(turns_word, &turns)?;
+                self.publish(ring_word, &ring)?;
             }
-            let new = self.write_wheel(slots)?;
-            // SAFETY: an aligned word of a mapped array.
-            unsafe { words::store_u64(word, new.to_word()) };
-            self.arena.retire(old, self.clock.elapsed());
         }
         Ok(())
     }
 
-    fn write_wheel(&mut self, slots: &[BackendId]) -> Result<Wheel, DatapathError> {
-        let full = DatapathError::Full {
-            map: name::ARENA,
-            capacity: self.maps.arena.len(),
-            what: "wheel slots in all",
-        };
-        let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-        let wheel = self.arena.take(len, self.clock.elapsed()).ok_or(full)?;
-        for (index, backend) in (wheel.base..).zip(slots) {
-            let slot = self.maps.arena.at(index)?;
-            // SAFETY: an aligned word of a mapped array.
-            unsafe { words::store_u32(slot, backend.0) };
+    /// Has a word name a stretch with these slots.
+    fn publish(&mut self, word: *mut u64, (kind, slots): &(u8, Vec<u32>)) -> Result<(), DatapathError> {
+        // SAFETY: an aligned word of a mapped array that only the agent writes.
+        let old = Stretch::from_word(unsafe { word.read_volatile() });
+        if old.kind == *kind && self.slots_of(old)? == *slots {
+            return Ok(());
         }
-        Ok(wheel)
+        let new = Stretch { kind: *kind, ..self.write_slots(slots)? };
+        // SAFETY: as above.
+        unsafe { words::store_u64(word, new.to_word()) };
+        self.arena.retire(old, self.clock.elapsed());
+        Ok(())
     }
 
-    /// The slots of a wheel as they stand in the arena.
-    pub(super) fn wheel_slots(&self, wheel: Wheel) -> Result<Vec<BackendId>, DatapathError> {
-        (wheel.base..wheel.base.saturating_add(wheel.len))
-            .map(|index| self.maps.arena.read(index).map(BackendId))
+    fn write_slots(&mut self, slots: &[u32]) -> Result<Stretch, DatapathError> {
+        let full =
+            DatapathError::Full { map: name::ARENA, capacity: self.maps.arena.len(), what: "slots in all" };
+        let len = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let stretch = self.arena.take(len, self.clock.elapsed()).ok_or(full)?;
+        for (index, &value) in (stretch.base..).zip(slots) {
+            let slot = self.maps.arena.at(index)?;
+            // SAFETY: an aligned word of a mapped array.
+            unsafe { words::store_u32(slot, value) };
+        }
+        Ok(stretch)
+    }
+
+    /// The slots of a stretch as they stand in the arena.
+    pub(super) fn slots_of(&self, stretch: Stretch) -> Result<Vec<u32>, DatapathError> {
+        (stretch.base..stretch.base.saturating_add(stretch.len))
+            .map(|index| self.maps.arena.read(index))
             .collect()
     }
 
@@ -153,6 +258,7 @@ impl AyaDatapath {
         let is_new = unsafe { words::load_u32(&raw mut (*entry).state) } == state::FREE;
         if is_new {
             zero(&mut self.maps.backend_counters, id.0, name::BACKEND_COUNTERS)?;
+            self.forget_active(id)?;
             // SAFETY: as above; nobody reads these fields while the number is not in use.
             unsafe {
                 (&raw mut (*entry).address).write_volatile(encode::wide(backend.address.ip()));
@@ -160,12 +266,34 @@ impl AyaDatapath {
                 (&raw mut (*entry).family).write_volatile(encode::family_number(family));
             }
         }
-        // SAFETY: aligned words of a mapped array that only the agent writes.
+        let (forwarding, source, sum) = encode::forward(backend);
+        let (state, deadline) = encode::state_words(backend.state);
+        // SAFETY: aligned words of a mapped array that only the agent writes. A backend without a tunnel's source has no
+        // flows yet, and one that has a source keeps it.
         unsafe {
+            (&raw mut (*entry).forwarding).write_volatile(forwarding);
+            if entry.read_volatile().tunnel_source != source {
+                (&raw mut (*entry).tunnel_source).write_volatile(source);
+                (&raw mut (*entry).tunnel_sum).write_volatile(sum);
+            }
             words::store_u64(&raw mut (*entry).next_hop, encode::next_hop_word(backend.next_hop));
             words::store_u32((&raw mut (*entry).snat_slot).cast(), encode::snat_word(backend.snat));
-            words::store_u32(&raw mut (*entry).state, encode::state_number(backend.state));
+            let eligibility = encode::eligibility_number(backend.eligibility);
+            words::store_u32(&raw mut (*entry).eligibility, eligibility);
+            // A draining backend is served before its deadline is looked at.
+            if deadline != 0 {
+                words::store_u32(&raw mut (*entry).deadline, deadline);
+            }
+            words::store_u32(&raw mut (*entry).state, state);
         }
+        Ok(())
+    }
+
+    /// A number that is given to somebody new has no connections.
+    fn forget_active(&self, id: BackendId) -> Result<(), DatapathError> {
+        let active = self.maps.active.at(id.0)?;
+        // SAFETY: an aligned word of a mapped array; no flow names the number.
+        unsafe { words::store_u64(active, Active::default().0) };
         Ok(())
     }
 
@@ -181,6 +309,24 @@ impl AyaDatapath {
         // SAFETY: an entry of a mapped array that only the agent writes, and that no backend names yet or any more.
         unsafe { entry.write_volatile(encode::egress(egress)) };
         Ok(())
+    }
+}
+
+/// A listener's word in a bucket: its own, or a free one.
+struct ListenerPlace {
+    bucket: u32,
+    way: usize,
+    word: *mut u64,
+    entry: Entry,
+    is_known: bool,
+}
+
+/// The words of turns and ring.
+fn picks_words(entry: *mut ServiceEntry, family: Family) -> [*mut u64; 2] {
+    // SAFETY: within the entry of a mapped array.
+    unsafe {
+        let picks = (&raw mut (*entry).picks).cast::<abi::service::Picks>().add(family.index());
+        [&raw mut (*picks).turns, &raw mut (*picks).ring]
     }
 }
 
@@ -200,10 +346,7 @@ fn wait_for_packets() {
 fn full(map: &'static str, error: &MapError) -> DatapathError {
     let is_full =
         matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG));
-    let (capacity, what) = match map {
-        name::LISTENER_INDEX => (abi::maps::MAX_LISTENERS, "listeners, each VIP counted"),
-        _ => (abi::maps::MAX_ADDRESSES, "addresses"),
-    };
+    let (capacity, what) = (abi::maps::MAX_ADDRESSES, "addresses");
     if is_full { DatapathError::Full { map, capacity, what } } else { map_error("write", map, error) }
 }
 

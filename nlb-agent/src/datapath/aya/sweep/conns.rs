@@ -1,14 +1,13 @@
-//! The sweeper: walks a family's connection table and ends what is over.
+//! A family's connection table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aya::Pod;
 use nlb_common::{
     abi::{
-        backend::{self, Backend},
-        conn::{self, Conn, EXCLUDED, FREE, RESERVED, Status},
-        flow::{self, FlowSet, WAYS},
-        listener::Listener,
+        conn::{self, Conn, EXCLUDED, FREE, RESERVED, SWEPT, Status},
+        conn_set::{self, ConnSet, WAYS},
+        sweep::table,
     },
     addr::Address,
     hash::Tuple,
@@ -16,21 +15,24 @@ use nlb_common::{
     ticks::Ticks,
 };
 
-use super::{mapped::Mapped, words};
+use super::{
+    super::{mapped::Mapped, words},
+    Ends, Judge,
+    end::End,
+};
 use crate::datapath::{BackendId, DatapathError, Family, FlowCounts, ListenerId, SnatSlot};
 
 /// Entries that were reserved at the last sweep: whoever reserved them takes microseconds, so one that still is
 /// at the next sweep was left behind by an agent that died in the middle.
-pub(super) type Reserved = BTreeMap<u32, Status>;
+pub(in crate::datapath::aya) type Reserved = BTreeMap<u32, Status>;
 
-/// A family's tables, and what is needed to judge their entries.
-pub(super) struct Tables<'a, A> {
-    pub(super) family: Family,
-    pub(super) conns: &'a Mapped<Conn<A>>,
-    pub(super) flows: &'a Mapped<FlowSet>,
-    pub(super) listeners: &'a Mapped<Listener>,
-    pub(super) backends: &'a Mapped<Backend>,
-    pub(super) hash_seed: u64,
+/// A family's tables.
+pub(in crate::datapath::aya) struct Tables<'a, A> {
+    pub(in crate::datapath::aya) family: Family,
+    pub(in crate::datapath::aya) conns: &'a Mapped<Conn<A>>,
+    pub(in crate::datapath::aya) links: &'a Mapped<u32>,
+    pub(in crate::datapath::aya) sets: &'a Mapped<ConnSet>,
+    pub(in crate::datapath::aya) hash_seed: u64,
 }
 
 impl<A: Address> Tables<'_, A>
@@ -38,10 +40,11 @@ where
     Conn<A>: Pod,
 {
     /// One walk over the entries of the SNAT slots in use.
-    pub(super) fn sweep(
+    pub(in crate::datapath::aya) fn sweep(
         &self,
         slots: &[SnatSlot],
-        now: Ticks,
+        judge: &Judge,
+        ends: &Ends<'_>,
         reserved: &mut Reserved,
         counts: &mut FlowCounts,
     ) -> Result<(), DatapathError> {
@@ -61,12 +64,16 @@ where
                 if !status.is_conn() {
                     continue;
                 }
-                if self.is_over(index, status, now)? {
-                    counts.ended += u64::from(self.end(index, status)?);
+                let conn = self.conns.read(index)?;
+                if is_over(&conn, status, judge) {
+                    counts.ended += u64::from(self.end(index, status, FREE, ends)?);
                     continue;
                 }
+                if status.state().is_active() && !judge.is_serving(conn.backend) {
+                    // It ends a little later, so that its last packets still meet the right verdict.
+                    self.end(index, status, State::CLOSED, ends)?;
+                }
                 held += 1;
-                let conn = self.conns.read(index)?;
                 let flows = counts.backends.entry(BackendId(conn.backend)).or_default();
                 flows.held += 1;
                 flows.active += u64::from(self.status(index)?.state().is_active());
@@ -78,7 +85,11 @@ where
     }
 
     /// Marks the ports that flows may not use, and frees those they may use again.
-    pub(super) fn exclude(&self, slot: SnatSlot, ports: &BTreeSet<u16>) -> Result<(), DatapathError> {
+    pub(in crate::datapath::aya) fn exclude(
+        &self,
+        slot: SnatSlot,
+        ports: &BTreeSet<u16>,
+    ) -> Result<(), DatapathError> {
         for port in 0..=u16::MAX {
             let index = conn::index(slot.0.into(), port);
             let status = self.status(index)?;
@@ -103,32 +114,48 @@ where
         Ok(unsafe { words::swap_u32(&raw mut (*entry).status, old.0, new.0) })
     }
 
-    /// Whether a connection is idle past its time. One whose backend's time is over is closed here, and ends a
-    /// little later, so that its last packets still meet the right verdict.
-    fn is_over(&self, index: u32, status: Status, now: Ticks) -> Result<bool, DatapathError> {
-        let conn = self.conns.read(index)?;
-        let mut state = status.state();
-        if state.is_active() && self.backends.read(conn.backend)?.state != backend::state::SERVING {
-            self.swap(index, status, status.with_state(State::CLOSED))?;
-            state = State::CLOSED;
+    fn number(&self) -> u32 {
+        match self.family {
+            Family::V4 => table::CONNS_V4,
+            Family::V6 => table::CONNS_V6,
         }
-        let idle = Ticks(self.listeners.read(conn.listener)?.idle_timeout);
-        Ok(Ticks(conn.last_seen).age(now) > conn::timeout(state, idle))
     }
 
-    /// Ends a connection; `false` if it changed meanwhile and so is not over.
-    fn end(&self, index: u32, seen: Status) -> Result<bool, DatapathError> {
+    /// Ends a connection, or closes it (`to`); `false` if it changed meanwhile.
+    fn end(&self, index: u32, seen: Status, to: State, ends: &Ends<'_>) -> Result<bool, DatapathError> {
         let conn = self.conns.read(index)?;
-        let reserved = seen.next_use(RESERVED);
-        if !self.swap(index, seen, reserved)? {
-            return Ok(false);
+        let backend = seen.state().is_active().then_some(conn.backend);
+        let link = if conn.linked == 0 { 0 } else { self.links.read(index)? };
+        ends.begin(End { table: self.number(), entry: index, backend, link })?;
+        let swept = seen.next_use(SWEPT);
+        let is_mine = self.swap(index, seen, swept)?;
+        if is_mine {
+            ends.count()?;
+            if to == FREE {
+                self.forget(&conn, index)?;
+            }
+            self.swap(index, swept, swept.with_state(to))?;
         }
-        self.forget(&conn, index)?;
-        self.swap(index, reserved, reserved.with_state(FREE))?;
-        Ok(true)
+        ends.finish()?;
+        Ok(is_mine)
     }
 
-    /// Removes a connection's flow entry.
+    /// Finishes what a killed agent had begun here.
+    pub(in crate::datapath::aya) fn recover(&self, ends: &Ends<'_>) -> Result<(), DatapathError> {
+        let Some(index) = ends.begun_in(self.number())? else {
+            return Ok(());
+        };
+        let status = self.status(index)?;
+        // Only an agent makes this state, and the one that did is dead.
+        if status.state() == SWEPT {
+            ends.count()?;
+            self.forget(&self.conns.read(index)?, index)?;
+            self.swap(index, status, status.with_state(FREE))?;
+        }
+        ends.finish()
+    }
+
+    /// Removes a connection from the set of its hash.
     fn forget(&self, conn: &Conn<A>, index: u32) -> Result<(), DatapathError> {
         let tuple = Tuple {
             client: conn.client,
@@ -138,8 +165,8 @@ where
             protocol: conn.protocol,
         };
         let hash = tuple.hash(self.hash_seed);
-        let set = self.flows.at(flow::set_index(hash, self.flows.len() - 1))?;
-        let word = flow::Entry { digest: flow::digest(hash), conn: index }.to_word();
+        let set = self.sets.at(conn_set::set_index(hash, self.sets.len() - 1))?;
+        let word = conn_set::Entry { digest: conn_set::digest(hash), conn: index }.to_word();
         for way in 0..WAYS {
             // SAFETY: an aligned word of a mapped array; `way` is below `WAYS`.
             unsafe {
@@ -149,4 +176,10 @@ where
         }
         Ok(())
     }
+}
+
+/// Whether a connection is idle past its time.
+fn is_over<A>(conn: &Conn<A>, status: Status, judge: &Judge) -> bool {
+    let idle = Ticks(judge.listener(conn.listener).idle_timeout);
+    Ticks(conn.last_seen).age(judge.now) > conn::timeout(status.state(), idle)
 }

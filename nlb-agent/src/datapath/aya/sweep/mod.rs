@@ -1,0 +1,72 @@
+//! The sweeper: walks the tables in the agent's memory, without system calls, and ends what is over.
+
+mod conns;
+mod end;
+mod flows;
+mod persistence;
+
+use nlb_common::{
+    abi::{backend, listener::Listener},
+    ticks::Ticks,
+};
+
+pub(super) use self::{
+    conns::{Reserved, Tables},
+    end::Ends,
+    flows::FlowTable,
+    persistence::Persistence,
+};
+use super::tables::Maps;
+use crate::datapath::{DatapathError, ServiceId};
+
+/// What entries are judged by, as it was when the sweep began.
+pub(super) struct Judge {
+    pub(super) now: Ticks,
+    listeners: Vec<Listener>,
+    /// The state of each backend that has been in use.
+    backends: Vec<u32>,
+    /// How long clients stay with their servers, by service.
+    persistence: Vec<Ticks>,
+}
+
+impl Judge {
+    pub(super) fn new(maps: &Maps, now: Ticks) -> Result<Self, DatapathError> {
+        let mut listeners = Vec::new();
+        for index in 0..maps.listeners.len() {
+            listeners.push(maps.listeners.read(index)?);
+        }
+        let mut backends = Vec::new();
+        for index in 0..maps.backends.len() {
+            let entry = maps.backends.at(index)?;
+            // SAFETY: aligned words of a mapped array.
+            let (state, deadline) = unsafe {
+                ((&raw const (*entry).state).read_volatile(), (&raw const (*entry).deadline).read_volatile())
+            };
+            backends.push(backend::state::at(state, deadline, now));
+        }
+        let mut persistence = Vec::new();
+        for index in 0..maps.services.len() {
+            persistence.push(Ticks(maps.services.read(index)?.persistence));
+        }
+        Ok(Self { now, listeners, backends, persistence })
+    }
+
+    /// The listener of a number; a default one if there is none.
+    fn listener(&self, number: u32) -> Listener {
+        self.listeners.get(number as usize).copied().unwrap_or_default()
+    }
+
+    /// The state of a backend.
+    fn backend(&self, number: u32) -> u32 {
+        self.backends.get(number as usize).copied().unwrap_or(backend::state::FREE)
+    }
+
+    fn is_serving(&self, number: u32) -> bool {
+        self.backend(number) == backend::state::SERVING
+    }
+
+    /// How long clients stay with their servers.
+    fn persistence(&self, service: ServiceId) -> Ticks {
+        self.persistence.get(service.0 as usize).copied().unwrap_or_default()
+    }
+}

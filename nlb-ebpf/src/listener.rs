@@ -1,0 +1,133 @@
+//! Which listener a packet is for: one cache line of a bucket, one of the listener.
+
+use nlb_common::{
+    abi::listener::{self, BUCKET, Entry, Listener, ListenerBucket},
+    hash::{Destination, Hasher},
+    ticks::Ticks,
+};
+
+use crate::{
+    config,
+    family::Tables,
+    maps::{LISTENER_BUCKETS, LISTENERS},
+    shared,
+};
+
+/// A listener.
+#[derive(Clone, Copy)]
+pub(crate) struct Listening {
+    /// Its number.
+    pub number: u32,
+    entry: *const Listener,
+}
+
+/// The listener of a destination, and the hash that its flows' hashes go on from.
+#[inline(always)]
+pub(crate) fn find<F: Tables>(to: &Destination<F::Address>) -> Option<(Listening, Hasher)> {
+    let hasher = to.hasher(config::hash_seed());
+    let hash = hasher.finish();
+    let [first, second] = listener::buckets(hash);
+    let found = match in_bucket::<F>(first, hash, to) {
+        Search::Found(found) => found,
+        Search::Elsewhere => match in_bucket::<F>(second, hash, to) {
+            Search::Found(found) => found,
+            Search::Elsewhere | Search::Nowhere => return None,
+        },
+        Search::Nowhere => return None,
+    };
+    Some((found, hasher))
+}
+
+enum Search {
+    Found(Listening),
+    /// The bucket is full: who found no room is in the next one.
+    Elsewhere,
+    Nowhere,
+}
+
+#[inline(always)]
+fn in_bucket<F: Tables>(index: u32, hash: u64, to: &Destination<F::Address>) -> Search {
+    let Some(bucket) = LISTENER_BUCKETS.get_ptr(index) else {
+        return Search::Nowhere;
+    };
+    for way in 0..BUCKET {
+        // SAFETY: a word of a map value.
+        let word = unsafe { shared::read(word(bucket, way)) };
+        let Some(Entry { digest, listener: number }) = Entry::from_word(word) else {
+            return Search::Nowhere;
+        };
+        if digest == listener::digest(hash)
+            && let Some(found) = at(number)
+            && found.is_at::<F>(to)
+        {
+            return Search::Found(found);
+        }
+    }
+    Search::Elsewhere
+}
+
+#[inline(always)]
+fn word(bucket: *const ListenerBucket, way: usize) -> *const u64 {
+    // SAFETY: a map value; `way` is below `BUCKET`.
+    unsafe { (&raw const (*bucket).words).cast::<u64>().add(way) }
+}
+
+/// The listener of a number.
+#[inline(always)]
+pub(crate) fn at(number: u32) -> Option<Listening> {
+    LISTENERS.get_ptr(number).map(|entry| Listening { number, entry })
+}
+
+impl Listening {
+    #[inline(always)]
+    fn is_at<F: Tables>(self, to: &Destination<F::Address>) -> bool {
+        // SAFETY: a map value; these fields do not change while a bucket names the number.
+        let entry = unsafe { &*self.entry };
+        F::narrow(entry.address) == to.vip
+            && entry.port == to.port
+            && entry.protocol == to.protocol
+            && entry.family == F::NUMBER
+    }
+
+    /// Number of the backend service.
+    #[inline(always)]
+    pub(crate) fn service(self) -> u32 {
+        // SAFETY: a map value, aligned.
+        unsafe { shared::read(&raw const (*self.entry).service) }
+    }
+
+    /// Number of the VIP.
+    #[inline(always)]
+    pub(crate) fn vip(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { shared::read(&raw const (*self.entry).vip) }
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u8 {
+        // SAFETY: as above.
+        unsafe { shared::read(&raw const (*self.entry).protocol) }
+    }
+
+    /// How long an established flow may be silent.
+    #[inline(always)]
+    pub(crate) fn idle_timeout(self) -> Ticks {
+        // SAFETY: as above.
+        Ticks(unsafe { shared::read(&raw const (*self.entry).idle_timeout) })
+    }
+
+    /// Whether it takes no new connections.
+    #[inline(always)]
+    pub(crate) fn is_closed_to_new(self) -> bool {
+        // SAFETY: as above.
+        unsafe { shared::read(&raw const (*self.entry).closed_to_new) != 0 }
+    }
+
+    /// One of [`nlb_common::abi::listener::tracking`].
+    #[inline(always)]
+    pub(crate) fn tracking(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { shared::read(&raw const (*self.entry).tracking) }
+    }
+}

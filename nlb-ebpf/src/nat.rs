@@ -1,0 +1,233 @@
+//! `nat`: a client's packet to its server, from a port of the balancer's own. The way back is [`crate::reply`].
+
+use nlb_common::{
+    abi::{
+        backend::{Backend, state},
+        conn::{Conn, ReturnPath, Status, slot},
+        conn_set,
+    },
+    be::Be16,
+    packet::{Macs, translate},
+    tcp::{Direction, State},
+    verdict::Verdict,
+};
+
+use crate::{
+    conn::{self, Entry},
+    conn_set::{Found, find},
+    counters,
+    family::Tables,
+    forward::{Arrival, expired},
+    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step},
+    pipeline::Packet,
+    schedule::{self, Numbered, Request},
+    shared, transmit,
+};
+
+/// Where a client's packet goes.
+struct Route<F: Tables> {
+    /// Number of the backend.
+    number: u32,
+    /// Its entry.
+    backend: *const Backend,
+    /// The server's address and port.
+    server: (F::Address, Be16),
+    /// Index of the connection.
+    index: u32,
+}
+
+/// A packet of a flow whose handshake is complete; all else goes to [`known`].
+#[inline(always)]
+pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    let open = Err(Outcome::new(Verdict::Forward, OPEN_CONN));
+    let Some(Found { index, entry, status }) = find::<F>(&arrival.tuple(), arrival.hash) else {
+        return open;
+    };
+    let state = status.state();
+    if state.is_half_open() || !state.is_active() {
+        return open;
+    }
+    let Some(route) = route::<F>(arrival, index, entry, status) else {
+        return open;
+    };
+    let flags = arrival.packet.transport.flags;
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
+    note_return_path::<F>(&arrival.packet, entry)?;
+    send(arrival, &route)
+}
+
+/// The route of a connection whose server's time is not over.
+#[inline(always)]
+fn route<F: Tables>(
+    arrival: &Arrival<'_, F>,
+    index: u32,
+    entry: Entry<F>,
+    status: Status,
+) -> Option<Route<F>> {
+    // SAFETY: a map value; should it be rewritten meanwhile, `unchanged` tells.
+    let (server, number) = unsafe { (((*entry).server, (*entry).server_port), (*entry).backend) };
+    if !conn::unchanged::<F>(entry, status) {
+        return None;
+    }
+    let (_, backend) = schedule::serving(number, arrival.now)?;
+    Some(Route { number, backend, server, index })
+}
+
+/// Handshakes, and what comes after the end; what no connection knows, or what uses the ports of a closed one again,
+/// goes to [`new`].
+#[inline(always)]
+pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    let new = Err(Outcome::new(Verdict::Forward, NEW_CONN));
+    let Some(Found { index, entry, status }) = find::<F>(&arrival.tuple(), arrival.hash) else {
+        return new;
+    };
+    let flags = arrival.packet.transport.flags;
+    if status.state() == State::CLOSED && flags.opens() {
+        F::unname(arrival.hash, index);
+        return new;
+    }
+    // SAFETY: a map value; should it be rewritten meanwhile, `unchanged` tells.
+    let number = unsafe { (*entry).backend };
+    if !conn::unchanged::<F>(entry, status) {
+        return new;
+    }
+    let state = schedule::state(number, arrival.now);
+    if state != state::SERVING {
+        conn::close::<F>(entry, index, status);
+        if arrival.is_tcp() && !flags.opens() {
+            return Err(expired(state));
+        }
+        // A new connection is a new connection; and over UDP nobody can be told that the old one is over.
+        F::unname(arrival.hash, index);
+        return new;
+    }
+    let Some(route) = route::<F>(arrival, index, entry, status) else {
+        return new;
+    };
+    let completes = status.state().after(Direction::Forward, flags) == State::ESTABLISHED
+        && status.state() == State::ANSWERED;
+    if completes {
+        hold::<F>(arrival, index, entry, number);
+    }
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
+    note_return_path::<F>(&arrival.packet, entry)?;
+    send(arrival, &route)
+}
+
+/// Has an established connection hold its client's persistence entry.
+#[inline(always)]
+fn hold<F: Tables>(arrival: &Arrival<'_, F>, index: u32, entry: Entry<F>, backend: u32) {
+    let link = schedule::hold(arrival.client(), arrival.listener, backend);
+    if link != 0 {
+        conn::set_link::<F>(entry, index, link);
+    }
+}
+
+/// A new flow, if the packet may open one.
+#[inline(always)]
+pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    if arrival.is_tcp() && !arrival.packet.transport.flags.opens() {
+        return Err(Outcome::new(Verdict::ResetUnknownFlow, RESET));
+    }
+    if arrival.listener.is_closed_to_new() {
+        return Err(Outcome::drop(Verdict::DropListenerDisabled));
+    }
+    let request = Request {
+        client: arrival.client(),
+        hash: arrival.hash,
+        listener: arrival.listener.number,
+        family: F::SERVICE_INDEX,
+        pressed: false,
+    };
+    let no_backend = Outcome::drop(Verdict::DropNoBackend);
+    let chosen = schedule::serving(request.choose()?, arrival.now).ok_or(no_backend)?;
+    let (number, _) = chosen;
+    let (index, entry, published) = connect::<F>(arrival, chosen)?;
+    if !F::name(arrival.hash, index) {
+        conn::abandon::<F>(entry, index, published);
+        return Err(Outcome::drop(Verdict::DropFlowTableFull));
+    }
+    if !arrival.is_tcp() {
+        hold::<F>(arrival, index, entry, number);
+    }
+    counters::connection(arrival.listener.number, number);
+    // From here on it is known.
+    Ok(Outcome::new(Verdict::Forward, OPEN_CONN))
+}
+
+/// Takes a port for a new connection and fills its entry.
+#[inline(always)]
+fn connect<F: Tables>(
+    arrival: &Arrival<'_, F>,
+    (number, backend): Numbered,
+) -> Step<(u32, Entry<F>, Status)> {
+    // SAFETY: a map value whose address, port and SNAT slots do not change while the number is in use.
+    let target = unsafe { &*backend };
+    let exhausted = Outcome::drop(Verdict::DropPortsExhausted);
+    let (index, reserved) = F::take(number, arrival.hash).ok_or(exhausted)?;
+    let entry = conn::at::<F>(index).ok_or(exhausted)?;
+    let [return_to, return_from, return_via] = return_path(&arrival.packet)?;
+    let tuple = arrival.tuple();
+    // SAFETY: a map value that is reserved for this packet.
+    let conn: &mut Conn<F::Address> = unsafe { &mut *entry };
+    conn.return_to = return_to;
+    conn.return_from = return_from;
+    conn.return_via = return_via;
+    conn.last_seen = arrival.now.0;
+    conn.digest = conn_set::digest(arrival.hash);
+    conn.backend = number;
+    conn.listener = arrival.listener.number;
+    conn.client = tuple.client;
+    conn.vip = tuple.vip;
+    conn.server = F::narrow(target.address);
+    conn.client_port = tuple.client_port;
+    conn.vip_port = tuple.vip_port;
+    conn.server_port = target.port;
+    conn.protocol = tuple.protocol;
+    conn.linked = 0;
+    Ok((index, entry, conn::publish::<F>(entry, reserved, tuple.protocol, number)))
+}
+
+/// The way back, as it stands in a connection: through whoever handed the packet in.
+#[inline(always)]
+fn return_path<F: Tables>(packet: &Packet<'_, F>) -> Step<[u64; 3]> {
+    let macs = Macs::read(packet.frame).ok_or(Outcome::drop(Verdict::DropInternal))?.swapped();
+    let ifindex = packet.ctx.ingress_ifindex() as u32;
+    Ok(ReturnPath { macs, ifindex, tags: packet.link.tags }.to_words())
+}
+
+/// Keeps the way back of a known flow: another router may have taken over.
+#[inline(always)]
+fn note_return_path<F: Tables>(packet: &Packet<'_, F>, entry: Entry<F>) -> Step<()> {
+    let [to, from, via] = return_path(packet)?;
+    // SAFETY: a map value, aligned; each word is consistent in itself.
+    unsafe {
+        if shared::read(&raw const (*entry).return_to) != to {
+            shared::write(&raw mut (*entry).return_to, to);
+        }
+        if shared::read(&raw const (*entry).return_from) != from {
+            shared::write(&raw mut (*entry).return_from, from);
+        }
+        if shared::read(&raw const (*entry).return_via) != via {
+            shared::write(&raw mut (*entry).return_via, via);
+        }
+    }
+    Ok(())
+}
+
+/// Counts the packet, rewrites it and sends it.
+#[inline(always)]
+fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>) -> Step<Outcome> {
+    let packet = &arrival.packet;
+    counters::packet(arrival.listener.number, route.number, packet.frame.len());
+    let Some(snat) = F::snats().get_ptr(slot(route.index)) else {
+        return Err(Outcome::drop(Verdict::DropInternal));
+    };
+    // SAFETY: a map value; the address does not change while a backend names the slot.
+    let source = (F::narrow(unsafe { (*snat).address }), conn::snat_port(route.index));
+    translate::<F>(packet.frame, &packet.network, &packet.transport, source, route.server)
+        .ok_or(Outcome::drop(Verdict::DropInternal))?;
+    // SAFETY: a map value, aligned.
+    let next_hop = unsafe { shared::read(&raw const (*route.backend).next_hop) };
+    Ok(transmit::to_next_hop(packet, next_hop))
+}

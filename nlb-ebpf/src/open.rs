@@ -1,0 +1,86 @@
+//! What is no plain packet of an established flow: first packets, handshakes, ends.
+//!
+//! Apart from the rest, each with a stack frame of its own, since they are needed seldom, or, in a flood, for packets that
+//! are worth no more than the least that can be done for them.
+
+use aya_ebpf::programs::XdpContext;
+use nlb_common::verdict::Verdict;
+
+use crate::{
+    counters,
+    family::Tables,
+    forward::Arrival,
+    maps::BACKENDS,
+    nat,
+    outcome::{NEW_CONN, OPEN_CONN, Outcome, Step, TUNNEL},
+    pipeline::Packet,
+    route::{self, Found},
+    tunnel,
+};
+
+/// A packet that goes through a tunnel, and of which the flow table did not say at once where to.
+#[inline(always)]
+pub(crate) fn flow<F: Tables>(ctx: &XdpContext) -> Outcome {
+    let outcome = routed::<F>(ctx);
+    if outcome.action() == TUNNEL { tunneled::<F>(ctx, outcome.backend()) } else { outcome }
+}
+
+#[inline(never)]
+fn routed<F: Tables>(ctx: &XdpContext) -> Outcome {
+    again(ctx, |arrival: &Arrival<'_, F>| {
+        let Found { backend, is_new } = route::find(arrival)?;
+        let listener = arrival.listener.number;
+        if is_new {
+            counters::connection(listener, backend);
+        }
+        counters::packet(listener, backend, arrival.packet.frame.len());
+        Ok(Outcome::tunnel(backend))
+    })
+}
+
+#[inline(never)]
+fn tunneled<F: Tables>(ctx: &XdpContext, backend: u32) -> Outcome {
+    let Some(backend) = BACKENDS.get_ptr(backend) else {
+        return Outcome::drop(Verdict::DropInternal);
+    };
+    let Some(packet) = Packet::<F>::parse(ctx) else {
+        return Outcome::drop(Verdict::DropInternal);
+    };
+    match tunnel::send(&packet, backend) {
+        Ok(outcome) | Err(outcome) => outcome,
+    }
+}
+
+/// A packet of `nat` whose connection, if there is one, is not established.
+#[inline(always)]
+pub(crate) fn conn<F: Tables>(ctx: &XdpContext) -> Outcome {
+    let mut outcome = known_conn::<F>(ctx);
+    if outcome.action() == NEW_CONN {
+        outcome = new_conn::<F>(ctx);
+        if outcome.action() == OPEN_CONN {
+            outcome = known_conn::<F>(ctx);
+        }
+    }
+    // What is new and not known has been taken away at this very moment.
+    if outcome.action() == NEW_CONN { Outcome::drop(Verdict::DropInternal) } else { outcome }
+}
+
+#[inline(never)]
+fn known_conn<F: Tables>(ctx: &XdpContext) -> Outcome {
+    again::<F>(ctx, nat::known)
+}
+
+#[inline(never)]
+fn new_conn<F: Tables>(ctx: &XdpContext) -> Outcome {
+    again::<F>(ctx, nat::new)
+}
+
+#[inline(always)]
+fn again<F: Tables>(ctx: &XdpContext, step: impl Fn(&Arrival<'_, F>) -> Step<Outcome>) -> Outcome {
+    let Some(arrival) = Arrival::<F>::again(ctx) else {
+        return Outcome::drop(Verdict::DropInternal);
+    };
+    match step(&arrival) {
+        Ok(outcome) | Err(outcome) => outcome,
+    }
+}
