@@ -10,6 +10,7 @@ pub mod flow;
 pub mod listener;
 pub mod maps;
 pub mod meta;
+pub mod ring;
 pub mod service;
 pub mod vip;
 
