@@ -72,6 +72,12 @@ impl Slot {
     pub const fn is_settling(self) -> bool {
         !self.is_clean() && self.previous() == self.current()
     }
+
+    /// Who gets a packet that has no record (0: nobody): a SYN or another one. In a window it is recorded so.
+    #[inline(always)]
+    pub const fn unrecorded(self, is_syn: bool) -> u16 {
+        if self.is_clean() || is_syn { self.current() } else { self.previous() }
+    }
 }
 
 /// Where a packet stands on every ring, whatever its size: the upper half of its hash, so that it has nothing in
@@ -113,6 +119,20 @@ mod tests {
                 (clean, window, settling),
                 "{slot:?}"
             );
+        }
+    }
+
+    #[test]
+    fn in_a_window_only_a_syn_goes_to_the_new_backend() {
+        // Slot, who gets a SYN, who gets another packet.
+        let rows = [
+            (Slot::clean(7), 7, 7),
+            (Slot::new(7, 8), 7, 8),
+            (Slot::new(7, 7), 7, 7),
+            (Slot::new(0, 8), 0, 8),
+        ];
+        for (slot, syn, other) in rows {
+            assert_eq!((slot.unrecorded(true), slot.unrecorded(false)), (syn, other), "{slot:?}");
         }
     }
 
