@@ -4,7 +4,8 @@
 //! slots not at all, so that what holds here holds for any number of both.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map::Entry},
+    iter,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,12 @@ struct World {
     connection: Option<Connection>,
     /// A bit for each backend.
     gone: u8,
+    /// As a packet that is still on its way through the datapath may have read the slot.
+    stale: Option<Slot>,
+    /// What a sweep since the slot was last written said: whether the client's record leads elsewhere.
+    swept: Option<bool>,
+    /// A packet of the connection has reached another server.
+    is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,14 +53,20 @@ struct Connection {
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Second,
-    Syn,
-    Other,
+    /// All packets are through that read the slot as it was.
+    Grace,
+    Syn(Read),
+    Other(Read),
     /// The client forgets the connection; its record goes at once or stays for a while.
     Close {
         forget: bool,
     },
     Sweep,
-    Change(u16),
+    Change {
+        to: u16,
+        /// Which slot a packet may have read: the one of now or one before.
+        read: Read,
+    },
     Tick {
         /// By another client's record.
         held: bool,
@@ -64,11 +77,21 @@ enum Event {
     Anew(u16),
 }
 
+/// A packet reads the slot, and then is delayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    Now,
+    Before,
+}
+
 fn events() -> impl Iterator<Item = Event> {
     let plain = [
         Event::Second,
-        Event::Syn,
-        Event::Other,
+        Event::Grace,
+        Event::Syn(Read::Now),
+        Event::Syn(Read::Before),
+        Event::Other(Read::Now),
+        Event::Other(Read::Before),
         Event::Close { forget: true },
         Event::Close { forget: false },
         Event::Sweep,
@@ -77,7 +100,9 @@ fn events() -> impl Iterator<Item = Event> {
         Event::Restart,
     ];
     let backends = (1..=BACKENDS).flat_map(|backend| [Event::Gone(backend), Event::Anew(backend)]);
-    plain.into_iter().chain(backends).chain((0..=BACKENDS).map(Event::Change))
+    let changes =
+        (0..=BACKENDS).flat_map(|to| [Read::Now, Read::Before].map(|read| Event::Change { to, read }));
+    plain.into_iter().chain(backends).chain(changes)
 }
 
 impl World {
@@ -92,7 +117,14 @@ impl World {
         Transition { slots: vec![self.slot], ends: end.map(|end| (0, end)).into_iter().collect() }
     }
 
+    fn is_elsewhere(&self) -> bool {
+        self.record
+            .is_some_and(|Record { backend, .. }| backend != self.slot.current() && !self.is_gone(backend))
+    }
+
     fn publish(&mut self, Transition { slots, ends }: &Transition, now: Instant) {
+        self.stale = Some(self.slot);
+        self.swept = None;
         self.slot = slots[0];
         self.left = ends.get(&0).map(|&end| match end.checked_duration_since(now) {
             Some(left) => left.as_secs() as i8,
@@ -101,21 +133,35 @@ impl World {
     }
 
     /// What the datapath does with the client's packet; who gets it.
-    fn packet(&mut self, is_syn: bool) -> u16 {
-        let record = self.record.filter(|record| !self.slot.is_clean() && !self.is_gone(record.backend));
-        let backend = record.map_or(self.slot.unrecorded(is_syn), |record| record.backend);
-        let is_recorded = record.is_some() || self.slot.is_window();
+    fn packet(&mut self, is_syn: bool, slot: Slot) -> u16 {
+        let record = self.record.filter(|record| !slot.is_clean() && !self.is_gone(record.backend));
+        let backend = record.map_or(slot.unrecorded(is_syn), |record| record.backend);
+        let is_recorded = record.is_some() || slot.is_window();
         if is_recorded && backend != 0 && !self.is_gone(backend) {
             self.record = Some(Record { backend, age: 0 });
         }
         backend
     }
 
-    /// The world after an event; `None` if it cannot happen. Panics if a connection breaks.
+    /// The slot that a packet has read. A client sends a packet when the one before is through, which so has read
+    /// nothing newer.
+    fn read(&mut self, read: Read) -> Option<Slot> {
+        match read {
+            Read::Now => {
+                self.stale = None;
+                Some(self.slot)
+            }
+            Read::Before => self.stale,
+        }
+    }
+
+    /// The world after an event; `None` if it cannot happen.
     fn after(mut self, event: Event, now: Instant) -> Option<Self> {
         let idle = Duration::from_secs(u64::from(IDLE));
         match event {
+            Event::Grace => self.stale = None,
             Event::Second => {
+                self.stale = None;
                 self.left = self.left.map(|left| (left - 1).max(-1));
                 self.record =
                     self.record.map(|record| Record { age: (record.age + 1).min(IDLE + 1), ..record });
@@ -125,18 +171,20 @@ impl World {
                     .map(|connection| Connection { age: connection.age + 1, ..connection })
                     .filter(|connection| connection.age <= IDLE);
             }
-            Event::Syn => {
+            Event::Syn(read) => {
                 if self.connection.is_some_and(|connection| connection.is_established) {
                     return None;
                 }
-                let server = self.packet(true);
+                let slot = self.read(read)?;
+                let server = self.packet(true, slot);
                 let is_accepted = server != 0 && !self.is_gone(server);
                 self.connection = is_accepted.then_some(Connection { server, age: 0, is_established: false });
             }
-            Event::Other => {
-                let backend = self.packet(false);
+            Event::Other(read) => {
+                let slot = self.read(read)?;
+                let backend = self.packet(false, slot);
                 if let Some(connection) = &mut self.connection {
-                    assert_eq!(backend, connection.server, "the connection breaks");
+                    self.is_broken = backend != connection.server;
                     *connection = Connection { age: 0, is_established: true, ..*connection };
                 }
             }
@@ -144,18 +192,21 @@ impl World {
                 self.connection = None;
                 self.record = self.record.filter(|_| !forget);
             }
-            Event::Sweep => self.record = self.record.filter(|record| record.age <= IDLE),
-            Event::Change(to) => {
+            Event::Sweep => {
+                self.record = self.record.filter(|record| record.age <= IDLE);
+                self.swept = self.stale.is_none().then(|| self.is_elsewhere());
+            }
+            Event::Change { to, read } => {
                 if self.is_gone(to) {
                     return None;
                 }
+                let stale = self.read(read)?;
                 let agent = self.agent(now).change(&[to], now, idle);
                 self.publish(&agent, now);
+                self.stale = Some(stale);
             }
             Event::Tick { held } => {
-                let elsewhere = self.record.is_some_and(|Record { backend, .. }| {
-                    backend != self.slot.current() && !self.is_gone(backend)
-                });
+                let elsewhere = self.swept?;
                 let mut agent = self.agent(now);
                 agent.tick(now, |_| held || elsewhere, |backend| self.is_gone(backend));
                 self.publish(&agent, now);
@@ -173,7 +224,8 @@ impl World {
             }
             Event::Anew(backend) => {
                 let is_recorded = self.record.is_some_and(|record| record.backend == backend);
-                if !self.is_gone(backend) || is_recorded || self.agent(now).names(backend) {
+                let is_named = self.agent(now).names(backend) || self.stale.is_some();
+                if !self.is_gone(backend) || is_recorded || is_named {
                     return None;
                 }
                 self.gone &= !(1 << backend);
@@ -184,6 +236,10 @@ impl World {
 
     /// Whether the slot becomes clean when the client is silent.
     fn settles(mut self, now: Instant) -> bool {
+        if self.slot.current() == 0 {
+            // Else it may stay as it is.
+            self.gone = u8::MAX;
+        }
         for _ in 0..2 * IDLE + 2 {
             for event in [Event::Second, Event::Sweep, Event::Tick { held: false }] {
                 self = self.after(event, now).unwrap();
@@ -197,16 +253,33 @@ impl World {
 fn no_connection_breaks_and_every_slot_becomes_clean_again() {
     // An age before it must exist, too.
     let now = Instant::now() + Duration::from_secs(60);
-    let start = World { slot: Slot::clean(1), left: None, record: None, connection: None, gone: 0 };
-    let mut seen = HashSet::from([start]);
-    let mut todo = vec![start];
+    let start = World {
+        slot: Slot::clean(1),
+        left: None,
+        record: None,
+        connection: None,
+        gone: 0,
+        stale: None,
+        swept: None,
+        is_broken: false,
+    };
+    // How each was reached.
+    let mut seen: HashMap<World, Option<(World, Event)>> = HashMap::from([(start, None)]);
+    let mut todo = VecDeque::from([start]);
     let mut by_state: BTreeMap<&str, usize> = BTreeMap::new();
-    while let Some(world) = todo.pop() {
-        assert!(world.settles(now), "{world:?}");
-        assert_eq!(world.left.is_some(), world.slot.is_window(), "{world:?}");
-        let state = if world.slot.is_clean() {
+    while let Some(world) = todo.pop_front() {
+        let is_consistent = world.left.is_some() == world.slot.is_window();
+        if world.is_broken || !is_consistent || !world.settles(now) {
+            let path = iter::successors(seen[&world], |(before, _)| seen[before]);
+            panic!(
+                "{world:#?}\nafter, the last first: {:#?}",
+                path.map(|(_, event)| event).collect::<Vec<_>>()
+            );
+        }
+        let slot = world.slot;
+        let state = if slot.is_clean() {
             "clean"
-        } else if world.slot.is_window() {
+        } else if slot.is_window() {
             "window"
         } else {
             "settling"
@@ -214,11 +287,11 @@ fn no_connection_breaks_and_every_slot_becomes_clean_again() {
         *by_state.entry(state).or_default() += 1;
         for event in events() {
             let Some(next) = world.after(event, now) else { continue };
-            if seen.insert(next) {
-                todo.push(next);
+            if let Entry::Vacant(entry) = seen.entry(next) {
+                entry.insert(Some((world, event)));
+                todo.push_back(next);
             }
         }
     }
-    eprintln!("{by_state:?}");
-    assert!(by_state.values().all(|&worlds| worlds > 100), "{by_state:?}");
+    assert!(by_state.len() == 3 && by_state.values().all(|&worlds| worlds > 1000), "{by_state:?}");
 }

@@ -11,7 +11,8 @@
 //! - *When a window is over, every live flow of the previous backend has a record*: each has sent a packet since the
 //!   first change. So a change in the middle of a window keeps the window's end, too; and a longer window does no
 //!   harm, which is why a restarted agent, who does not know the ends, starts all windows anew.
-//! - *A slot becomes clean when no record leads elsewhere*, and in a settling slot none is made.
+//! - *A slot becomes clean when no record leads elsewhere*, and in a settling slot none is made. A slot that is
+//!   nobody's cannot settle; it stays a window until it is someone's again, or its previous backend is gone.
 //!
 //! What this does not promise: a SYN that had no record and is sent again after a change goes to the new server. The
 //! connection belongs to the server that got the last SYN before the first other packet; if the client has taken the
@@ -23,7 +24,8 @@
 //! - A packet of a window is recorded, come what may: an unrecorded SYN's connection goes to the previous server.
 //! - A record lives for the idle timeout after its last packet at least; a record that leads to a backend that is
 //!   gone for good counts as none.
-//! - A backend's number is given anew only when no slot and no record names it, see [`Transition::names`].
+//! - A backend's number is given anew only when no slot and no record names it, see [`Transition::names`], and all
+//!   packets are through that read one that did.
 //! - The idle timeout is the longest of the listeners that use the ring.
 
 #[cfg(test)]
@@ -92,9 +94,10 @@ impl Transition {
     /// Takes every slot one step on, if it may, and returns those that changed, in ascending order.
     ///
     /// `holds` says whether a record of the slot leads to a backend other than its current one; records that lead to
-    /// backends that are gone for good need not count. Its answer must come from a sweep that began after the last
-    /// call, when all packets that saw the slots as they were before that were through; for the same reason no slot
-    /// takes two steps at a time. `is_gone` says whether a backend is gone for good, with all its connections.
+    /// backends that are gone for good need not count. Its answer must come from a sweep that began after the slots
+    /// were last written, be it for a change or a tick, and after all packets that saw them as they were before were
+    /// through; for the same reason no slot takes two steps at a time. `is_gone` says whether a backend is gone for
+    /// good, with all its connections.
     pub fn tick(
         &mut self,
         now: Instant,
@@ -105,16 +108,17 @@ impl Transition {
         let mut changed = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| !slot.is_clean()) {
             let current = slot.current();
+            let is_gone = is_gone(slot.previous());
             // A packet at the very end still counts as one within the idle timeout.
-            let is_over = slot.is_settling()
-                || is_gone(slot.previous())
-                || ends.get(&index).is_none_or(|&end| now > end);
-            let next = match () {
-                () if !is_over => *slot,
-                // Nobody's slot cannot settle: (0, 0) is clean. So it stays a window until no record is left.
-                () if slot.is_window() && current != 0 => Slot::new(current, current),
-                () if holds(index) => *slot,
-                () => Slot::clean(current),
+            let is_over = ends.get(&index).is_none_or(|&end| now > end);
+            let next = match current {
+                // Nobody's slot cannot settle, for (0, 0) is clean; so its window lasts until it is someone's again or
+                // nothing can be recorded as its previous backend's any more.
+                0 if !is_gone || holds(index) => *slot,
+                0 => Slot::clean(0),
+                _ if slot.is_window() && (is_over || is_gone) => Slot::new(current, current),
+                _ if slot.is_window() || holds(index) => *slot,
+                _ => Slot::clean(current),
             };
             if next != *slot {
                 *slot = next;
