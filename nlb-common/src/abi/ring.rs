@@ -13,13 +13,13 @@
 //! | settling | (c, c) | a record wins | to c, no record | to c, no record |
 //!
 //! ```text
-//!            other server                window over, or p gone           no record elsewhere
-//!  clean (c) ------------> window (n, c) ---------------------> settling ---------------------> clean (n)
-//!                            |  ^   back to the previous one     (n, n)
-//!                            |  +--- other server: (m, c) ---+     |
-//!                            +-------------------------------+     +-- other server --> window (m, n)
+//!                other server                  window over, or c gone                no record elsewhere
+//!  clean (c, 0) --------------> window (n, c) ------------------------> settling (n, n) -----------> clean (n, 0)
+//!                               |  ^  |                                 ^    |
+//!                another (m, c) +--+  +--- back: settling (c, c) -------+    +-- other server --> window (m, n)
 //! ```
 //!
+//! Nobody's slot, (0, p), is a window until it is someone's again or p is gone: it has no settling state.
 //! A record that leads to a backend that is gone for good counts as none.
 
 use super::{layout, pod};
