@@ -235,7 +235,7 @@ pub(crate) fn ring_slot(ring: Stretch, client: Words, family: usize, flow_hash: 
     if ring.len == 0 {
         return (Slot(0), position);
     }
-    let slot = slot(ring.base.wrapping_add(ring::index(position, ring.len)));
+    let slot = slot(ring.base.wrapping_add(ring::index_in(position, ring.len)));
     (Slot(slot.unwrap_or(0)), position)
 }
 

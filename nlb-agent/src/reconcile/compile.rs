@@ -295,11 +295,11 @@ impl Compiler<'_> {
         let backends = state.configured_backends();
         for name in listened {
             let members = backends.values().filter(|backend| backend.key.service == *name);
-            let mut weighted: [Vec<(BackendId, u8)>; 2] = Default::default();
+            let mut weighted: [Vec<(BackendId, u16)>; 2] = Default::default();
             for backend in members {
                 let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&backend.key))?);
                 if self.is_picked(id) {
-                    weighted[Family::of(backend.key.address).index()].push((id, backend.weight.get()));
+                    weighted[Family::of(backend.key.address).index()].push((id, backend.weight.get().into()));
                 }
             }
             let id = ServiceId(self.ids.get(Kind::Service, name.as_str())?);
