@@ -4,6 +4,7 @@
 //! time. A change of any of them is a new [`LAYOUT_VERSION`].
 
 pub mod backend;
+pub mod bench;
 pub mod conn;
 pub mod counters;
 pub mod flow;
