@@ -17,8 +17,9 @@ pub const TOOLCHAIN_VARIABLE: &str = "NLB_BPF_TOOLCHAIN";
 const LINKED: &str = "bpf";
 /// The ordinary way: nightly with rust-src.
 const NIGHTLY: &str = "nightly";
-/// The crates that a stable compiler has to open feature gates for: aya-ebpf needs one, and the datapath.
-const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb";
+/// The crates that a stable compiler has to open feature gates for, in `RUSTC_BOOTSTRAP`: aya-ebpf needs one, and the
+/// datapath. Names, not `1`: features are opened for the crates that need them only.
+pub const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb";
 
 /// The machine whose kernel the program is for.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +32,8 @@ pub struct Machine<'a> {
 
 impl Machine<'static> {
     /// The one this runs on.
-    pub const HERE: Self = Self {
-        arch: env::consts::ARCH,
-        endian: if cfg!(target_endian = "big") { "big" } else { "little" },
-    };
+    pub const HERE: Self =
+        Self { arch: env::consts::ARCH, endian: if cfg!(target_endian = "big") { "big" } else { "little" } };
 }
 
 /// The toolchain to compile with: the one that [`TOOLCHAIN_VARIABLE`] names, else the linked one where there is one,

@@ -7,7 +7,9 @@ use aya_ebpf::{
 use nlb_common::{
     abi::{
         bench::{
-            reference::{self, Flow, FlowKey, ListenerKey, MAX_BACKENDS, MAX_LISTENERS, OuterV4, OuterV6, verdict},
+            reference::{
+                self, Flow, FlowKey, ListenerKey, MAX_BACKENDS, MAX_LISTENERS, OuterV4, OuterV6, verdict,
+            },
             traffic::{Plan, State},
         },
         counters::Traffic,
@@ -31,12 +33,10 @@ pub(crate) static LISTENERS_V4: HashMap<ListenerKey<V4>, u32> = HashMap::with_ma
 pub(crate) static LISTENERS_V6: HashMap<ListenerKey<V6>, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
 
 #[map]
-pub(crate) static FLOWS_V4: LruHashMap<FlowKey<V4>, Flow> =
-    LruHashMap::with_max_entries(reference::FLOWS, 0);
+pub(crate) static FLOWS_V4: LruHashMap<FlowKey<V4>, Flow> = LruHashMap::with_max_entries(reference::FLOWS, 0);
 
 #[map]
-pub(crate) static FLOWS_V6: LruHashMap<FlowKey<V6>, Flow> =
-    LruHashMap::with_max_entries(reference::FLOWS, 0);
+pub(crate) static FLOWS_V6: LruHashMap<FlowKey<V6>, Flow> = LruHashMap::with_max_entries(reference::FLOWS, 0);
 
 #[map]
 pub(crate) static RING: Array<u32> = Array::with_max_entries(reference::RING, 0);

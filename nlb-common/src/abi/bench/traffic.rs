@@ -205,7 +205,8 @@ mod tests {
 
     /// Sender and receiver of a frame whose checksums are right.
     fn ends(frame: &[u8]) -> [(Vec<u8>, u16); 2] {
-        let PacketHeaders { net, transport, payload, .. } = PacketHeaders::from_ethernet_slice(frame).unwrap();
+        let PacketHeaders { net, transport, payload, .. } =
+            PacketHeaders::from_ethernet_slice(frame).unwrap();
         let Some(TransportHeader::Tcp(tcp)) = transport else { panic!("no TCP") };
         let (from, to) = match net.unwrap() {
             NetHeaders::Ipv4(header, _) => {
