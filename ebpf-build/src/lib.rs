@@ -19,7 +19,7 @@ const LINKED: &str = "bpf";
 const NIGHTLY: &str = "nightly";
 /// The crates that a stable compiler has to open feature gates for, in `RUSTC_BOOTSTRAP`: aya-ebpf needs one, and the
 /// datapath. Names, not `1`: features are opened for the crates that need them only.
-pub const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb";
+pub const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb,nlb_bench";
 
 /// The machine whose kernel the program is for.
 #[derive(Clone, Copy, Debug)]

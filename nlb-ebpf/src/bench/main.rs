@@ -2,11 +2,17 @@
 //! with ([`baseline`], [`reference`]). Never part of the agent.
 #![no_std]
 #![no_main]
+// As in the datapath.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
 #![allow(missing_docs, reason = "what the xdp macro generates has none")]
 
 mod baseline;
 mod maps;
 mod reference;
+#[path = "../shared.rs"]
+#[expect(dead_code, reason = "it is the datapath's; here only the barrier is needed")]
+mod shared;
 mod tables;
 mod wrapper;
 

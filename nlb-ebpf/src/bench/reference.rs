@@ -12,9 +12,10 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use nlb_common::{
-    abi::bench::reference::{Flow, FlowKey, ListenerKey, RING as RING_SLOTS, verdict},
-    hash::Tuple,
-    packet::{Ipv4, Ipv6, Link, Network, Transport, ethertype, protocol},
+    abi::bench::reference::{Flow, FlowKey, ListenerKey, RING as RING_SLOTS, service, verdict},
+    addr::Address as _,
+    hash::Hasher,
+    packet::{ETHERNET_LEN, Ipv4, Ipv6, Link, Network, Transport, ethertype, protocol},
     tcp::Flags,
 };
 
@@ -44,12 +45,11 @@ fn reference(ctx: XdpContext) -> u32 {
 /// Counted and acted upon; what is not for a listener is passed.
 #[inline(always)]
 fn balance<F: Tables>(ctx: &XdpContext, link: &Link) -> u32 {
-    let Some(key) = key::<F>(ctx, link) else {
+    let Some((key, flags)) = flow_key::<F>(ctx, link) else {
         count(verdict::PASS);
         return XDP_PASS;
     };
-    let flags = key.1;
-    match send::<F>(ctx, &key.0, flags) {
+    match send::<F>(ctx, &key, flags) {
         Some(verdict) => {
             count(verdict);
             XDP_TX
@@ -60,28 +60,21 @@ fn balance<F: Tables>(ctx: &XdpContext, link: &Link) -> u32 {
 
 /// The flow of a packet to a listener, and its TCP flags.
 #[inline(always)]
-fn key<F: Tables>(ctx: &XdpContext, link: &Link) -> Option<(FlowKey<F::Address>, Flags)> {
+fn flow_key<F: Tables>(ctx: &XdpContext, link: &Link) -> Option<(FlowKey<F::Address>, Flags)> {
     let frame = frame(ctx);
     let network: Network<F::Address> = F::parse(frame, link.len()).ok()?;
     if network.fragment || !matches!(network.protocol, protocol::TCP | protocol::UDP) {
         return None;
     }
     let transport = Transport::parse(frame, &network).ok()?;
-    let listener = ListenerKey {
-        vip: network.destination,
-        port: transport.destination,
-        protocol: transport.protocol,
-        _pad: 0,
-    };
+    let service = service(transport.destination, transport.protocol);
     // SAFETY: nobody writes into it.
-    unsafe { F::listeners().get(listener) }?;
+    unsafe { F::listeners().get(ListenerKey { vip: network.destination, service }) }?;
     let key = FlowKey {
         client: network.source,
         vip: network.destination,
-        client_port: transport.source,
-        vip_port: transport.destination,
-        protocol: transport.protocol,
-        _pad: [0; 3],
+        ports: u32::from(transport.source.raw()) << 16 | u32::from(transport.destination.raw()),
+        protocol: transport.protocol.into(),
     };
     Some((key, transport.flags))
 }
@@ -99,7 +92,7 @@ fn send<F: Tables>(ctx: &XdpContext, key: &FlowKey<F::Address>, flags: Flags) ->
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(F::OUTER_LEN as i32)) } != 0 {
         return None;
     }
-    F::encapsulate(ctx, outer, (len - nlb_common::packet::ETHERNET_LEN) as u16)?;
+    F::encapsulate(ctx, outer, (len - ETHERNET_LEN) as u16)?;
     let traffic = BACKEND_COUNTERS.get_ptr_mut(backend)?;
     // SAFETY: this CPU's own value, and XDP programs do not interrupt each other.
     unsafe {
@@ -129,14 +122,11 @@ fn existing<F: Tables>(key: &FlowKey<F::Address>, flags: Flags) -> Option<u32> {
 /// The backend that the ring names, remembered.
 #[inline(always)]
 fn new<F: Tables>(key: &FlowKey<F::Address>) -> Option<u32> {
-    let tuple = Tuple {
-        client: key.client,
-        vip: key.vip,
-        client_port: key.client_port,
-        vip_port: key.vip_port,
-        protocol: key.protocol,
-    };
-    let backend = *RING.get(tuple.hash(SEED) as u32 & (RING_SLOTS - 1))?;
+    let mut hasher = Hasher::new(SEED);
+    key.client.hash(&mut hasher);
+    key.vip.hash(&mut hasher);
+    hasher.add(u64::from(key.protocol) << 32 | u64::from(key.ports));
+    let backend = *RING.get(hasher.finish() as u32 & (RING_SLOTS - 1))?;
     let flow = Flow { last_seen: now(), backend, closed: 0 };
     // An LRU map always has room; should it not, the ring will say the same next time.
     let _ = F::flows().insert(key, flow, 0);

@@ -12,7 +12,7 @@ use nlb_common::{
 use crate::{
     frame,
     maps::{PLAN, PROGRAMS, STATE},
-    room,
+    room, shared,
 };
 
 /// The entry: the next packet, then the measured program in this one's place. Aborts if slot 0 is empty.
@@ -35,9 +35,15 @@ fn make(ctx: &XdpContext) -> Option<()> {
     let turn = unsafe { (*state).next(plan.mode, plan.flows) };
     write(ctx, &plan.templates[usize::from(turn.new)])?;
     match plan.family {
-        4 => vary::<Ipv4>(ctx, plan, turn.flow),
-        _ => vary::<Ipv6>(ctx, plan, turn.flow),
+        4 => vary::<Ipv4>(ctx, plan, turn.flow)?,
+        _ => vary::<Ipv6>(ctx, plan, turn.flow)?,
     }
+    // A full barrier: the packet then lies in the cache, as one that a device has delivered, and not in the store buffer,
+    // from where a load of other bytes than were stored at once takes several ns; and the program does not begin
+    // while this one is still at work.
+    // SAFETY: a map value, aligned.
+    unsafe { shared::count_up(&raw mut (*state).packets) };
+    Some(())
 }
 
 /// Undoes an encapsulation. The head is moved in any case, by 0 if need be: so this costs the same in front of every

@@ -12,7 +12,7 @@ use nlb_agent::datapath::Family;
 use nlb_common::{
     abi::bench::{
         name,
-        reference::{ListenerKey, Outer, RING},
+        reference::{ListenerKey, Outer, RING, service},
     },
     addr::{V4, V6},
     be::Be16,
@@ -81,7 +81,8 @@ where
 {
     let vip = scene::vip(family);
     let address = narrow(vip.ip()).context("the VIP is of the family")?;
-    let key = ListenerKey { vip: address, port: Be16::new(vip.port()), protocol: protocol::TCP, _pad: 0 };
+    let service = service(Be16::new(vip.port()), protocol::TCP);
+    let key = ListenerKey { vip: address, service };
     let mut listeners: HashMap<_, ListenerKey<A>, u32> = take(ebpf, map)?.try_into()?;
     listeners.insert(key, 1, 0).context("write a listener")
 }

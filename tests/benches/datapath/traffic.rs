@@ -89,7 +89,7 @@ pub(crate) fn plan(family: Family, sender: Sender, mode: Mode, flags: Flags) -> 
 /// The wrapper's first state: `seed` is of any kind, new flows start at `next`.
 pub(crate) fn start(seed: u32, next: u32) -> State {
     let random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(seed) + 1);
-    State { random, next, turn: 0 }
+    State { random, next, turn: 0, packets: 0, _pad: 0 }
 }
 
 fn template(from: SocketAddr, to: SocketAddr, flags: u8) -> Template {

@@ -27,21 +27,24 @@ pub mod verdict {
     pub const COUNT: u32 = 3;
 }
 
-/// What names a listener.
+/// What names a listener. In words, because a hash reads it so: what was just written in smaller pieces would have to
+/// reach the cache first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerKey<A> {
     /// The VIP.
     pub vip: A,
-    /// Port.
-    pub port: Be16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// Port and IP protocol number: see [`service`].
+    pub service: u32,
 }
 
-/// What names a flow.
+/// A port and an IP protocol number in one word.
+#[inline(always)]
+pub const fn service(port: Be16, protocol: u8) -> u32 {
+    (port.raw() as u32) << 16 | protocol as u32
+}
+
+/// What names a flow. In words, as a listener.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowKey<A> {
@@ -49,14 +52,10 @@ pub struct FlowKey<A> {
     pub client: A,
     /// The VIP.
     pub vip: A,
-    /// The client's port.
-    pub client_port: Be16,
-    /// The listener's port.
-    pub vip_port: Be16,
+    /// The client's port and the listener's, in network byte order.
+    pub ports: u32,
     /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub _pad: [u8; 3],
+    pub protocol: u32,
 }
 
 /// What is remembered of a flow.

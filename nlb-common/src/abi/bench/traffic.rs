@@ -73,6 +73,10 @@ pub struct State {
     pub next: u32,
     /// Packets of `FLOOD`.
     pub turn: u32,
+    /// All packets.
+    pub packets: u32,
+    /// Zero.
+    pub _pad: u32,
 }
 
 /// The flow of a packet.
@@ -157,7 +161,7 @@ fn correct(frame: Bytes, at: usize, change: Sum) -> Option<()> {
 
 layout! {
     Plan: 192, 8;
-    State: 16, 8;
+    State: 24, 8;
 }
 pod!(Plan, State);
 
@@ -252,7 +256,7 @@ mod tests {
 
     #[test]
     fn modes_pick_as_they_say() {
-        let mut state = State { random: 1, next: 0, turn: 0 };
+        let mut state = State { random: 1, next: 0, turn: 0, packets: 0, _pad: 0 };
         let mut flows = |mode, count| -> Vec<Turn> { (0..count).map(|_| state.next(mode, 3)).collect() };
         let picked = |turns: &[Turn]| turns.iter().map(|turn| turn.flow).collect::<Vec<_>>();
         assert_eq!(picked(&flows(mode::FIXED, 3)), [0, 0, 0]);
