@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use nlb_common::packet::{Family, Ipv4, Ipv6, Link, Macs, Transport, ethertype, protocol};
+use nlb_common::packet::{Family, Ipv4, Ipv6, Link, Transport, ethertype, protocol};
 
 use crate::frame;
 
@@ -39,7 +39,11 @@ fn send_back<F: Family>(ctx: &XdpContext, link: &Link) -> Option<()> {
         return None;
     }
     Transport::parse(frame, &network).ok()?;
-    let Macs { destination, source } = Macs::read(frame)?.swapped();
-    frame.write(0, destination.0)?;
-    frame.write(6, source.0)
+    // In words: an array of bytes would be moved byte by byte.
+    let (to, to_end) = (frame.read::<u32>(0)?, frame.read::<u16>(4)?);
+    let (from, from_end) = (frame.read::<u32>(6)?, frame.read::<u16>(10)?);
+    frame.write(0, from)?;
+    frame.write(4, from_end)?;
+    frame.write(6, to)?;
+    frame.write(10, to_end)
 }

@@ -2,8 +2,8 @@
 //! listener, one in an `LRU_HASH` the flow; a flow that is not there gets the backend of its slot in a Maglev ring, and is
 //! inserted; the packet goes to the backend as IP in IP.
 //!
-//! It does all it needs to and no more, so that what is faster than it is so by design: no VLANs beyond what the parser
-//! reads anyway, no fragments, no way but back. Headers of backends are precomputed.
+//! It does all it needs to and no more, so that what is faster than it is so by design: no VLANs, no IP options, no
+//! fragments, no way but back; every offset is a constant; headers of backends are precomputed.
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_ABORTED, XDP_PASS, XDP_TX},
@@ -14,8 +14,9 @@ use aya_ebpf::{
 use nlb_common::{
     abi::bench::reference::{Flow, FlowKey, ListenerKey, RING as RING_SLOTS, service, verdict},
     addr::Address as _,
+    be::Be16,
     hash::Hasher,
-    packet::{ETHERNET_LEN, Ipv4, Ipv6, Link, Network, Transport, ethertype, protocol},
+    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype, protocol},
     tcp::Flags,
 };
 
@@ -32,20 +33,17 @@ const SEED: u64 = 0x5bd1_e995_9747_b28c;
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn reference(ctx: XdpContext) -> u32 {
-    let Some(link) = Link::parse(frame(&ctx)) else {
-        return XDP_PASS;
-    };
-    match link.ethertype {
-        ethertype::IPV4 => balance::<Ipv4>(&ctx, &link),
-        ethertype::IPV6 => balance::<Ipv6>(&ctx, &link),
+    match frame(&ctx).read(ETHERNET_LEN - 2) {
+        Some(ethertype::IPV4) => balance::<Ipv4>(&ctx),
+        Some(ethertype::IPV6) => balance::<Ipv6>(&ctx),
         _ => XDP_PASS,
     }
 }
 
 /// Counted and acted upon; what is not for a listener is passed.
 #[inline(always)]
-fn balance<F: Tables>(ctx: &XdpContext, link: &Link) -> u32 {
-    let Some((key, flags)) = flow_key::<F>(ctx, link) else {
+fn balance<F: Tables>(ctx: &XdpContext) -> u32 {
+    let Some((key, flags)) = flow_key::<F>(ctx) else {
         count(verdict::PASS);
         return XDP_PASS;
     };
@@ -60,23 +58,22 @@ fn balance<F: Tables>(ctx: &XdpContext, link: &Link) -> u32 {
 
 /// The flow of a packet to a listener, and its TCP flags.
 #[inline(always)]
-fn flow_key<F: Tables>(ctx: &XdpContext, link: &Link) -> Option<(FlowKey<F::Address>, Flags)> {
+fn flow_key<F: Tables>(ctx: &XdpContext) -> Option<(FlowKey<F::Address>, Flags)> {
     let frame = frame(ctx);
-    let network: Network<F::Address> = F::parse(frame, link.len()).ok()?;
-    if network.fragment || !matches!(network.protocol, protocol::TCP | protocol::UDP) {
-        return None;
-    }
-    let transport = Transport::parse(frame, &network).ok()?;
-    let service = service(transport.destination, transport.protocol);
-    // SAFETY: nobody writes into it.
-    unsafe { F::listeners().get(ListenerKey { vip: network.destination, service }) }?;
-    let key = FlowKey {
-        client: network.source,
-        vip: network.destination,
-        ports: u32::from(transport.source.raw()) << 16 | u32::from(transport.destination.raw()),
-        protocol: transport.protocol.into(),
+    let protocol = F::plain_protocol(frame)?;
+    let [client, vip] = F::ADDRESSES.map(|at| ETHERNET_LEN + at);
+    let (client, vip) = (frame.read(client)?, frame.read(vip)?);
+    let transport = ETHERNET_LEN + F::HEADER_LEN;
+    let (client_port, vip_port) = (frame.read::<Be16>(transport)?, frame.read::<Be16>(transport + 2)?);
+    let flags = match protocol {
+        protocol::TCP => Flags(frame.read(transport + 13)?),
+        protocol::UDP => Flags::default(),
+        _ => return None,
     };
-    Some((key, transport.flags))
+    // SAFETY: nobody writes into it.
+    unsafe { F::listeners().get(ListenerKey { vip, service: service(vip_port, protocol) }) }?;
+    let ports = u32::from(client_port.raw()) << 16 | u32::from(vip_port.raw());
+    Some((FlowKey { client, vip, ports, protocol: protocol.into() }, flags))
 }
 
 /// Sends the packet to its backend; the verdict.

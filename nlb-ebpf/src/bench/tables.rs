@@ -8,6 +8,7 @@ use nlb_common::{
     abi::bench::reference::{Flow, FlowKey, ListenerKey, Outer},
     addr::{V4, V6},
     be::Be16,
+    bytes::Bytes,
     checksum::Sum,
     packet::{ETHERNET_LEN, Family, Ipv4, Ipv6},
 };
@@ -21,6 +22,8 @@ pub(crate) trait Tables: Family {
     /// An entry of the array of backends.
     type Outer: 'static;
 
+    /// The protocol of a packet that is whole and has a header of [`Family::HEADER_LEN`].
+    fn plain_protocol(frame: Bytes) -> Option<u8>;
     /// Listeners.
     fn listeners() -> &'static HashMap<ListenerKey<Self::Address>, u32>;
     /// Flows.
@@ -33,6 +36,14 @@ pub(crate) trait Tables: Family {
 
 impl Tables for Ipv4 {
     type Outer = Outer<8>;
+
+    #[inline(always)]
+    fn plain_protocol(frame: Bytes) -> Option<u8> {
+        let is_plain = frame.read::<u8>(ETHERNET_LEN)? == 0x45;
+        // More-fragments flag, or an offset.
+        let is_whole = frame.read::<Be16>(ETHERNET_LEN + 6)?.get() & 0x3fff == 0;
+        if is_plain && is_whole { frame.read(ETHERNET_LEN + 9) } else { None }
+    }
 
     #[inline(always)]
     fn listeners() -> &'static HashMap<ListenerKey<V4>, u32> {
@@ -67,6 +78,11 @@ impl Tables for Ipv4 {
 
 impl Tables for Ipv6 {
     type Outer = Outer<13>;
+
+    #[inline(always)]
+    fn plain_protocol(frame: Bytes) -> Option<u8> {
+        frame.read(ETHERNET_LEN + 6)
+    }
 
     #[inline(always)]
     fn listeners() -> &'static HashMap<ListenerKey<V6>, u32> {
