@@ -11,7 +11,6 @@ use crate::frame;
 
 /// Does nothing.
 #[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn empty(_ctx: XdpContext) -> u32 {
     XDP_DROP
 }

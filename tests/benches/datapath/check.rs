@@ -11,7 +11,7 @@ use nlb_agent::datapath::Family;
 use nlb_tests::packet::{Frame, flag};
 
 use crate::{
-    instance::{Ends, Instance},
+    instance::Instance,
     parsed::{Check, Parsed},
     scenario::{Fate, Scenario},
     scene,
@@ -24,6 +24,9 @@ pub(crate) const PACKETS: u32 = 10_000;
 
 /// Length of an Ethernet header.
 const ETHERNET_LEN: usize = 14;
+
+/// Sender and receiver of a frame as it was sent.
+type Ends = (SocketAddr, SocketAddr);
 
 /// Who got the packets of a flow, by its ends. The flows are those that are picked: known from before.
 pub(crate) type Targets = BTreeMap<Ends, SocketAddr>;

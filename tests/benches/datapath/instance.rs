@@ -1,6 +1,6 @@
 //! Loaded programs with tables of their own, filled through the program itself.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::ProgramFd;
@@ -35,6 +35,7 @@ pub(crate) struct Instance {
     pub(crate) next: u32,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are a dozen")]
 enum Program {
     Baseline(ProgramFd),
     Reference(Reference),
@@ -53,12 +54,13 @@ impl Pool {
         if matches!(scenario.table, Table::Renewed { .. }) {
             self.0.remove(&key);
         }
-        if !self.0.contains_key(&key) {
-            let instance = Instance::new(wrapper, object, scenario)
-                .with_context(|| format!("prepare `{}`", scenario.name))?;
-            self.0.insert(key, instance);
+        match self.0.entry(key) {
+            Entry::Occupied(made) => Ok(made.into_mut()),
+            Entry::Vacant(place) => {
+                let made = Instance::new(wrapper, object, scenario);
+                Ok(place.insert(made.with_context(|| format!("prepare `{}`", scenario.name))?))
+            }
         }
-        self.0.get_mut(&key).context("it was just made")
     }
 }
 
@@ -143,6 +145,3 @@ impl Instance {
         wrapper.aim(self.fd(), plan, traffic::start(0, first))
     }
 }
-
-/// The ends of a frame.
-pub(crate) type Ends = (SocketAddr, SocketAddr);
