@@ -37,6 +37,12 @@ impl Sum {
         self.0 += u64::from(words);
     }
 
+    /// The checksum field that `field` becomes when this sum, of what was taken out and put in, is applied to it.
+    #[inline(always)]
+    pub const fn applied_to(self, field: u16) -> u16 {
+        Self(self.0 + (!field) as u64).checksum()
+    }
+
     /// The checksum field: folded and complemented.
     #[inline(always)]
     pub const fn checksum(self) -> u16 {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use nlb_ebpf_build::TOOLCHAIN_VARIABLE;
 
 use crate::{
     cargo::{self, cargo, run},
@@ -11,9 +12,6 @@ use crate::{
 
 /// The binaries that are built.
 const BINARIES: &[&str] = &["nlb-agent", "nlbctl", "xtask"];
-
-/// The toolchain nlb-agent's build script compiles the datapath with.
-pub(crate) const TOOLCHAIN_VARIABLE: &str = "NLB_BPF_TOOLCHAIN";
 
 /// `cargo xtask build`.
 ///

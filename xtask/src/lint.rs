@@ -1,16 +1,12 @@
 //! `cargo xtask lint`: rustfmt and clippy, with every warning an error.
 
 use anyhow::Result;
+use nlb_ebpf_build::{TOOLCHAIN_VARIABLE, UNSTABLE_FEATURES_FOR};
 
 use crate::{
-    build::TOOLCHAIN_VARIABLE,
     cargo::{cargo, program, run},
     setup::{self, Level, TARGET, Toolchain},
 };
-
-/// The crates that may use unstable features of the distribution's stable compiler: aya-ebpf wants one.
-/// Names, not `1`: features are opened for the crates that need them only.
-const UNSTABLE_FEATURES_FOR: &str = "aya_ebpf,nlb";
 
 /// `cargo xtask lint`.
 ///

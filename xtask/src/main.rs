@@ -1,5 +1,6 @@
-//! nlb's developer tool, `cargo xtask`: sets the machine up, builds, checks, tests and demonstrates.
+//! nlb's developer tool, `cargo xtask`: sets the machine up, builds, checks, tests, measures and demonstrates.
 
+mod bench;
 mod build;
 mod cargo;
 mod demo;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Balance real connections in a world of network namespaces
     Demo(demo::Args),
+    /// Measure what a packet costs in the datapath
+    Bench(bench::Args),
     /// The operator's tool, which is also a binary of its own, nlbctl
     Ctl(ctl::Args),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run_lint(),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run_bench(&args),
         Command::Ctl(args) => return ctl::run(args),
     };
     match result {

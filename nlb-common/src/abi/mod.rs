@@ -5,6 +5,7 @@
 
 pub mod active;
 pub mod backend;
+pub mod bench;
 pub mod conn;
 pub mod conn_set;
 pub mod counters;

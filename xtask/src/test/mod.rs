@@ -13,10 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
+use nlb_ebpf_build::TOOLCHAIN_VARIABLE;
 
 use self::count::Count;
 use crate::{
-    build::{self, TOOLCHAIN_VARIABLE},
+    build,
     cargo::{cargo, shown, workspace_root},
     setup::{self, Level},
 };

@@ -1,0 +1,147 @@
+//! Loaded programs with tables of their own, filled through the program itself.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::ProgramFd;
+use nlb_agent::datapath::Family;
+use nlb_tests::packet::{Frame, flag};
+
+use crate::{
+    nlb::Nlb,
+    parsed::Parsed,
+    reference::Reference,
+    scenario::{Scenario, Subject, Table},
+    scene,
+    traffic::{self, Flags, Mode, Sender},
+    wrapper::{Action, Wrapper},
+};
+
+/// The first flow that is new: above all that are picked from.
+const FIRST_NEW: u32 = 1 << 22;
+
+/// What scenarios may share.
+type Key = (Subject, Family, Table);
+
+/// The instances there are.
+#[derive(Default)]
+pub(crate) struct Pool(BTreeMap<Key, Instance>);
+
+/// A loaded program.
+pub(crate) struct Instance {
+    program: Program,
+    family: Family,
+    /// The next flow that was never there.
+    pub(crate) next: u32,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there are a dozen")]
+enum Program {
+    Baseline(ProgramFd),
+    Reference(Reference),
+    Nlb(Nlb),
+}
+
+impl Pool {
+    /// The instance for a measurement of a scenario.
+    pub(crate) fn get(
+        &mut self,
+        wrapper: &mut Wrapper,
+        object: &[u8],
+        scenario: &Scenario,
+    ) -> Result<&mut Instance> {
+        let key = (scenario.subject, scenario.family, scenario.table);
+        if matches!(scenario.table, Table::Renewed { .. }) {
+            self.0.remove(&key);
+        }
+        match self.0.entry(key) {
+            Entry::Occupied(made) => Ok(made.into_mut()),
+            Entry::Vacant(place) => {
+                let made = Instance::new(wrapper, object, scenario);
+                Ok(place.insert(made.with_context(|| format!("prepare `{}`", scenario.name))?))
+            }
+        }
+    }
+}
+
+impl Instance {
+    fn new(wrapper: &mut Wrapper, object: &[u8], scenario: &Scenario) -> Result<Self> {
+        let family = scenario.family;
+        let program = match scenario.subject {
+            Subject::Baseline => Program::Baseline(wrapper.parse_tx.try_clone()?),
+            Subject::Reference => Program::Reference(Reference::load(object, family)?),
+            Subject::Nat { servers } => Program::Nlb(Nlb::load(&scene::nat(family, servers))?),
+        };
+        let mut instance = Self { program, family, next: FIRST_NEW };
+        match scenario.table {
+            Table::Holds(flows) => instance.establish(wrapper, flows)?,
+            Table::Full { new, established } => {
+                instance.overrun(wrapper, new)?;
+                instance.establish(wrapper, established)?;
+            }
+            Table::Renewed { new, .. } => instance.overrun(wrapper, new)?,
+        }
+        Ok(instance)
+    }
+
+    /// The program.
+    pub(crate) fn fd(&self) -> &ProgramFd {
+        match &self.program {
+            Program::Baseline(fd) => fd,
+            Program::Reference(reference) => &reference.fd,
+            Program::Nlb(nlb) => &nlb.fd,
+        }
+    }
+
+    /// How many packets met each verdict; nothing if nobody counts.
+    pub(crate) fn verdicts(&self) -> Result<Vec<u64>> {
+        match &self.program {
+            Program::Baseline(_) => Ok(Vec::new()),
+            Program::Reference(reference) => reference.verdicts(),
+            Program::Nlb(nlb) => nlb.verdicts(),
+        }
+    }
+
+    /// New flows, each of one SYN.
+    fn overrun(&mut self, wrapper: &mut Wrapper, flows: u32) -> Result<()> {
+        if flows > 0 {
+            self.aim(wrapper, Mode::Never, [flag::SYN; 2])?;
+            wrapper.run(flows)?;
+            self.next += flows;
+        }
+        Ok(())
+    }
+
+    /// Flows 0, 1, ... with a whole handshake.
+    fn establish(&mut self, wrapper: &mut Wrapper, flows: u32) -> Result<()> {
+        if flows == 0 {
+            return Ok(());
+        }
+        self.aim(wrapper, Mode::Sequential(flows), [flag::SYN; 2])?;
+        match self.program {
+            Program::Nlb(_) => self.shake_hands(wrapper, flows)?,
+            Program::Baseline(_) | Program::Reference(_) => wrapper.run(flows).map(drop)?,
+        }
+        self.aim(wrapper, Mode::Sequential(flows), [flag::ACK; 2])?;
+        wrapper.run(flows).map(drop)
+    }
+
+    /// SYNs through the wrapper, and the servers' answers.
+    fn shake_hands(&mut self, wrapper: &mut Wrapper, flows: u32) -> Result<()> {
+        let Program::Nlb(nlb) = &mut self.program else { return Ok(()) };
+        for forwarded in wrapper.steps(flows)? {
+            ensure!(forwarded.action == Action::Tx, "a SYN was not forwarded: {forwarded:02x?}");
+            let Parsed { from, to, .. } = Parsed::of(&forwarded.frame);
+            let answer = Frame::tcp(to, from, flag::SYN_ACK).build();
+            let answered = nlb.through(&answer)?;
+            ensure!(answered.action == Action::Tx, "an answer was not sent on: {answered:02x?}");
+        }
+        Ok(())
+    }
+
+    fn aim(&self, wrapper: &mut Wrapper, mode: Mode, flags: Flags) -> Result<()> {
+        let first = if mode == Mode::Never { self.next } else { 0 };
+        let plan = traffic::plan(self.family, Sender::Clients, mode, flags);
+        wrapper.aim(self.fd(), plan, traffic::start(0, first))
+    }
+}
