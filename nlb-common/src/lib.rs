@@ -14,6 +14,7 @@ pub mod bytes;
 pub mod checksum;
 #[cfg(test)]
 mod docs;
+pub mod event;
 pub mod hash;
 pub mod packet;
 pub mod tcp;
