@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
+use super::{
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
+    Traffic,
+};
 use crate::status::InterfaceStatus;
 
 /// What a fake datapath holds; shared, so that a test sees it, and a second agent finds it.
@@ -19,6 +22,9 @@ struct Inner {
     image: Image,
     flows: FlowCounts,
     log: Vec<Op>,
+    events: Vec<u64>,
+    tables: Vec<TableUse>,
+    persistence: Vec<PersistenceEntry>,
 }
 
 impl FakeDatapath {
@@ -29,6 +35,21 @@ impl FakeDatapath {
     /// Sets what the next sweeps find.
     pub fn set_flows(&self, flows: FlowCounts) {
         self.with(|inner| inner.flows = flows);
+    }
+
+    /// Sets how often each event happened, in the order of their numbers; those left out never did.
+    pub fn set_events(&self, events: Vec<u64>) {
+        self.with(|inner| inner.events = events);
+    }
+
+    /// Sets how full the tables are.
+    pub fn set_tables(&self, tables: Vec<TableUse>) {
+        self.with(|inner| inner.tables = tables);
+    }
+
+    /// Sets which client comes back to which backend.
+    pub fn set_persistence(&self, entries: Vec<PersistenceEntry>) {
+        self.with(|inner| inner.persistence = entries);
     }
 
     /// What it holds.
@@ -74,6 +95,20 @@ impl Datapath for FakeDatapath {
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
         Ok(vec![0; nlb_common::verdict::COUNT as usize])
+    }
+
+    fn events(&self) -> Result<Vec<u64>, DatapathError> {
+        let mut events = self.with(|inner| inner.events.clone());
+        events.resize(nlb_common::event::COUNT as usize, 0);
+        Ok(events)
+    }
+
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        Ok(self.with(|inner| inner.tables.clone()))
+    }
+
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        Ok(self.with(|inner| inner.persistence.clone()))
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

@@ -8,15 +8,16 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Applied, Handle, Status,
+    Applied, Handle, Query, Status,
     compile::{self, HealthView, Inputs, compile},
+    handle::Persistence,
     ids::{Exhausted, Ids, Kind},
     memory::{self, difference},
     plan::plan,
@@ -30,7 +31,7 @@ use crate::{
     },
     drain::{Drains, KnownBackend, Wanted},
     health::{Flip, Health, Targets},
-    model::{AdminState, BackendKey, State, Weight},
+    model::{AdminState, BackendKey, BackendService, Name, State, Weight},
     neigh::View,
     store::{Store, StoreError},
 };
@@ -86,7 +87,7 @@ pub struct Reconciler<D> {
     inlets: Inlets,
     desired: watch::Receiver<(u64, Arc<State>)>,
     applied_tx: watch::Sender<Applied>,
-    queries: mpsc::Receiver<oneshot::Sender<Status>>,
+    queries: mpsc::Receiver<Query>,
 
     pub(super) revision: u64,
     pub(super) state: Arc<State>,
@@ -169,10 +170,7 @@ impl<D: Datapath> Reconciler<D> {
                 changed = self.desired.changed() => if changed.is_err() { return },
                 Some(flip) = self.inlets.flips.recv() => self.take_flips(flip),
                 Ok(()) = self.inlets.view.changed() => {}
-                Some(query) = self.queries.recv() => {
-                    // The asker may have gone away.
-                    let _ = query.send(self.status());
-                }
+                Some(query) = self.queries.recv() => self.answer(query),
                 () = sleep(deadline.unwrap_or(SWEEP_EVERY)), if deadline.is_some() => {}
                 _ = tick.tick() => {
                     self.sweep(ticks.is_multiple_of(PORTS_EVERY));
@@ -451,6 +449,21 @@ impl<D: Datapath> Reconciler<D> {
         Ok(())
     }
 
+    fn answer(&self, query: Query) {
+        // Whoever asked may have gone away.
+        match query {
+            Query::Status(answer) => drop(answer.send(self.status())),
+            Query::Persistence(service, answer) => drop(answer.send(self.persistence(service.as_ref()))),
+        }
+    }
+
+    fn persistence(&self, service: Option<&Name>) -> Persistence {
+        if let Some(name) = service {
+            self.state.get::<BackendService>(name)?;
+        }
+        Ok(report::persistence(self, &self.datapath.persistence()?, service))
+    }
+
     fn status(&self) -> Status {
         let ids: Vec<BackendId> = self.image.backends.keys().copied().collect();
         let traffic = self.datapath.traffic(&ids).unwrap_or_else(|error| {
@@ -460,6 +473,9 @@ impl<D: Datapath> Reconciler<D> {
         Status {
             backends: report::backends(self, &traffic, now_ms()),
             verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
+            events: report::events(&self.datapath.events().unwrap_or_default()),
+            tables: self.datapath.tables().unwrap_or_default(),
+            fail_open: report::failing_open(self),
             interfaces: self.datapath.interfaces(),
         }
     }

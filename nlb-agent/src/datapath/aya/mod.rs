@@ -30,7 +30,10 @@ use self::{
     tables::Maps,
     write::Clock,
 };
-use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
+use super::{
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
+    Traffic,
+};
 use crate::{config::XdpMode, status::InterfaceStatus};
 
 /// What the kernel's datapath is opened with.
@@ -195,6 +198,21 @@ impl Datapath for AyaDatapath {
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
         self.read_verdicts()
+    }
+
+    // TODO(datapath)
+    fn events(&self) -> Result<Vec<u64>, DatapathError> {
+        Ok(Vec::new())
+    }
+
+    // TODO(datapath)
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        Ok(Vec::new())
+    }
+
+    // TODO(datapath)
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        Ok(Vec::new())
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {
