@@ -78,11 +78,11 @@ pub enum Rule {
 
     /// Some fields of a backend service exclude each other.
     #[error("backend service {name}: {conflict}")]
-    FieldConflict { name: Name, conflict: Conflict },
+    FieldConflict { name: Name, conflict: Box<Conflict> },
 
     /// Some fields of a backend service exclude some listeners.
     #[error("backend service {name}: {conflict}")]
-    ListenerConflict { name: Name, conflict: Conflict },
+    ListenerConflict { name: Name, conflict: Box<Conflict> },
 
     /// A backend service is served by one product.
     #[error(

@@ -32,12 +32,12 @@ fn refuse(
     value: impl fmt::Display,
     with: impl fmt::Display,
     allowed: &'static str,
-) -> Result<(), Conflict> {
-    Err(Conflict { field, value: value.to_string(), with: with.to_string(), allowed })
+) -> Result<(), Box<Conflict>> {
+    Err(Box::new(Conflict { field, value: value.to_string(), with: with.to_string(), allowed }))
 }
 
 /// What the fields demand of each other, whoever listens.
-pub(super) fn check_fields(service: &BackendService) -> Result<(), Conflict> {
+pub(super) fn check_fields(service: &BackendService) -> Result<(), Box<Conflict>> {
     let BackendService {
         scheduler,
         session_persistence,
@@ -91,7 +91,7 @@ pub(super) fn check_product(
     listener: &Name,
     load_balancer: &Name,
     product: LoadBalancerType,
-) -> Result<(), Conflict> {
+) -> Result<(), Box<Conflict>> {
     let BackendService {
         scheduler, session_persistence, slow_start, forwarding, connection_tracking, ..
     } = service;
