@@ -193,6 +193,18 @@ async fn a_wrong_manifest_changes_nothing_and_names_its_place() {
             "shop.yaml:2: listener http: load_balancer: load balancer tea does not exist",
         ),
         (
+            "port: 8080\n",
+            "port: 8080\nunknown_flow: balance\n",
+            Code::InvalidArgument,
+            "shop.yaml:9: backend service web: unknown_flow: balance does not go with forwarding: nat, which cannot pick up a connection in the middle: reset allowed",
+        ),
+        (
+            "addresses: [10.0.0.10]",
+            "addresses: [10.0.0.10]\ntype: dnlb",
+            Code::FailedPrecondition,
+            "shop.yaml:9: backend service web: forwarding: nat does not go with listener http of load balancer shop, which is of type dnlb: ipip allowed",
+        ),
+        (
             "kind: LoadBalancer\nname: shop\naddresses: [10.0.0.10]",
             "kind: ServerGroup\nname: servers",
             Code::InvalidArgument,

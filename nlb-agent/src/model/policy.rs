@@ -92,3 +92,22 @@ pub struct SessionPersistence {
     /// For how long after its last connection, at least.
     pub timeout: PersistenceTime,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BackendService;
+
+    #[test]
+    fn a_row_of_an_earlier_agent_is_read() {
+        let row = r#"{"protocol":"tcp","port":8080,"scheduler":"weighted_round_robin","forwarding":"nat",
+            "connection_draining":"300s","on_drain_expiry":"reset","on_all_unhealthy":"fail_open",
+            "on_unhealthy":"keep","unknown_flow":"reset","server_groups":["servers"]}"#;
+        let service: BackendService = serde_json::from_str(row).expect("legal");
+        assert_eq!(service.scheduler, Some(Scheduler::WeightedRoundRobin));
+        assert_eq!(service.unknown_flow, Some(UnknownFlow::Reset));
+        assert_eq!(service.session_persistence, SessionPersistence::default());
+        let again = serde_json::to_string(&service).expect("serialises");
+        assert_eq!(serde_json::from_str::<BackendService>(&again).expect("legal"), service);
+    }
+}
