@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     api,
-    config::{Config, manifest},
+    config::{Config, HashSeed, manifest},
     datapath::aya::{AyaDatapath, Options, Sizes},
     health, metrics, neigh,
     reconcile::{self, Inlets, Reconciler},
@@ -119,8 +119,8 @@ fn open_datapath(config: &Config) -> anyhow::Result<AyaDatapath> {
         interfaces: config.interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
         xdp_mode: config.xdp_mode,
         log_drops: tracing::enabled!(target: PROGRAM_LOG, tracing::Level::DEBUG),
-        sizes: Sizes::default(),
-        hash_seed: None,
+        sizes: Sizes { flows: config.flows.get(), persistence: config.persistence_entries.get() },
+        hash_seed: config.hash_seed.map(HashSeed::get),
     };
     Ok(AyaDatapath::open(&options)?)
 }

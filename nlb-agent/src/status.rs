@@ -1,8 +1,9 @@
 //! What the agent tells about the running datapath, in domain types.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
+    datapath::Family,
     health::Health,
     model::{AdminState, BackendKey, Name, Weight},
 };
@@ -50,6 +51,45 @@ pub struct VerdictCount {
     pub meaning: &'static str,
     /// Since the datapath was loaded first.
     pub packets: u64,
+}
+
+/// How often one event happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventCount {
+    /// E.g. `PERSISTENCE_FULL`.
+    pub name: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+    /// Since the datapath was loaded first.
+    pub count: u64,
+}
+
+/// Whether a service gives traffic to unhealthy servers, because no healthy one of an address family is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailOpenStatus {
+    /// The service.
+    pub backend_service: Name,
+    /// The address family.
+    pub family: Family,
+    /// Whether it does.
+    pub failing_open: bool,
+}
+
+/// Which server a client comes back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistenceStatus {
+    /// The service.
+    pub backend_service: Name,
+    /// The VIP it was used through.
+    pub vip: IpAddr,
+    /// The client.
+    pub client: IpAddr,
+    /// The server; absent where it is gone: the client's next connection gets another one.
+    pub backend: Option<BackendKey>,
+    /// Open connections.
+    pub connections: u32,
+    /// How long the entry will live if no connection is open from now on.
+    pub remaining: Duration,
 }
 
 /// An interface the datapath is attached to.

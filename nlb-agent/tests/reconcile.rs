@@ -12,12 +12,13 @@ use nlb_agent::{
     api,
     config::manifest,
     datapath::{
-        BackendFlows, BackendId, BackendState, Datapath, FlowCounts, Image, Op,
+        BackendFlows, BackendId, BackendState, Datapath, Family, FlowCounts, Image, Op, PersistenceEntry,
+        TableUse,
         fake::FakeDatapath,
         faulty::{Fault, FaultyDatapath},
     },
     health::{Flip, Health, Reason},
-    model::BackendKey,
+    model::{BackendKey, Name},
     neigh::{NextHop, Resolution, View},
     reconcile::{Handle, Inlets, Reconciler, Status, plan},
     store::Store,
@@ -481,8 +482,8 @@ fn assert_consistent(image: &Image, op: &Op) {
             "{op:?} leaves a listener without service:\n{image}"
         );
     }
-    for backend in image.services.values().flat_map(|service| service.wheels.iter().flatten()) {
-        let state = image.backends.get(backend).map(|backend| backend.state);
+    for backend in image.services.values().flat_map(|service| service.backends()) {
+        let state = image.backends.get(&backend).map(|backend| backend.state);
         assert_eq!(
             state,
             Some(BackendState::Serving),
@@ -499,4 +500,84 @@ fn assert_consistent(image: &Image, op: &Op) {
     for local in image.addresses.values().filter_map(|local| local.snat) {
         assert!(image.snats.keys().any(|(_, slot)| *slot == local), "{op:?}: no such SNAT slot:\n{image}");
     }
+}
+
+#[tokio::test]
+async fn persistence_entries_have_names_and_time_to_go() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    let web = "server_groups: [four, six]";
+    let persistent = format!("{web}, session_persistence: {{enabled: true, timeout: 60s}}");
+    bench.apply(&SHOP.replace(web, &persistent)).await;
+    let image = fake.snapshot();
+    let vip = image.addresses[&"10.0.0.10".parse::<IpAddr>().expect("an address")].vip.expect("a VIP");
+    let listener = image.listeners.values().find(|listener| listener.vip == vip).expect("a listener");
+    let entry = |client: &str, backend, connections, seconds| PersistenceEntry {
+        service: listener.service,
+        vip,
+        client: client.parse().expect("an address"),
+        backend,
+        connections,
+        idle: Duration::from_secs(seconds),
+    };
+    let a = bench.id("10.1.0.11");
+    fake.set_persistence(vec![
+        entry("10.9.0.7", BackendId(9999), 0, 61),
+        entry("10.9.0.6", a, 0, 20),
+        entry("10.9.0.5", a, 2, 0),
+    ]);
+
+    let service = |name: &str| name.parse::<Name>().ok();
+    let entries = bench.handle.persistence(service("web")).await.expect("entries");
+    let shown: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let server = entry.backend.as_ref().map(|key| format!("{}/{}", key.group, key.server));
+            (entry.client.to_string(), server, entry.connections, entry.remaining.as_secs())
+        })
+        .collect();
+    let server = Some("four/a".to_owned());
+    assert_eq!(
+        shown,
+        [
+            ("10.9.0.5".to_owned(), server.clone(), 2, 60),
+            ("10.9.0.6".to_owned(), server, 0, 40),
+            ("10.9.0.7".to_owned(), None, 0, 0),
+        ]
+    );
+    assert!(entries.iter().all(|entry| entry.vip.to_string() == "10.0.0.10"));
+    assert_eq!(bench.handle.persistence(None).await.expect("entries"), entries, "of all services");
+    let error = bench.handle.persistence(service("tea")).await.expect_err("no such service").to_string();
+    assert_eq!(error, "backend service tea does not exist");
+}
+
+#[tokio::test]
+async fn status_has_events_tables_and_who_fails_open() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let table = TableUse { name: "FLOWS_V4", capacity: 8, used: 7, bytes: 512 };
+    fake.set_tables(vec![table]);
+    fake.set_events(vec![3]);
+    let status = bench.status().await;
+    assert_eq!(status.tables, [table]);
+    assert_eq!((status.events[0].name, status.events[0].count), ("PERSISTENCE_OVERRIDDEN_GONE", 3));
+    assert_eq!(status.events.last().map(|event| (event.name, event.count)), Some(("CONN_EVICTED", 0)));
+    assert!(status.fail_open.iter().all(|service| !service.failing_open), "{:?}", status.fail_open);
+
+    bench.flip("four/a", Health::Unhealthy(Reason::ConnectFailed)).await;
+    let key = bench.key("four/b");
+    let flip = Flip { key, health: Health::Unhealthy(Reason::ConnectFailed) };
+    bench.flips.send(flip).await.expect("a running reconciler");
+    let deadline = Instant::now() + PATIENCE;
+    let failing = loop {
+        let status = bench.status().await;
+        let failing: Vec<_> = status.fail_open.iter().filter(|service| service.failing_open).collect();
+        if let [service] = failing.as_slice() {
+            break (*service).clone();
+        }
+        assert!(Instant::now() < deadline, "waiting for the service to fail open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert_eq!((failing.backend_service.as_str(), failing.family), ("web", Family::V4));
 }

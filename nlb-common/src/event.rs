@@ -1,9 +1,10 @@
-//! What happens beside a packet's verdict: every event has a number, a name and a counter.
+//! What the datapath does that is no packet's verdict but that somebody wants to know of: every event has a number, a
+//! name and a counter.
 
 /// Declares the events in the order of their numbers.
 macro_rules! events {
     ($($variant:ident = $name:literal: $meaning:literal;)*) => {
-        /// Something that is counted. The number is the index of its counter.
+        /// Something that happened beside a packet's verdict. The number is the index of its counter.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Event {
@@ -32,16 +33,16 @@ macro_rules! events {
 }
 
 events! {
-    PersistenceOverriddenGone = "PERSISTENCE_OVERRIDDEN_GONE": "a client's server is not configured any more: another one was picked";
-    PersistenceOverriddenDraining = "PERSISTENCE_OVERRIDDEN_DRAINING": "a client's server drains: another one was picked";
-    PersistenceOverriddenDisabled = "PERSISTENCE_OVERRIDDEN_DISABLED": "a client's server is disabled: another one was picked";
-    PersistenceOverriddenUnhealthy = "PERSISTENCE_OVERRIDDEN_UNHEALTHY": "a client's server is unhealthy: another one was picked";
-    PersistenceOverriddenWeight = "PERSISTENCE_OVERRIDDEN_WEIGHT": "a client's server has weight 0: another one was picked";
-    PersistenceFull = "PERSISTENCE_FULL": "no room to remember a new client's server: it was balanced without an entry";
-    FlowUnrecorded = "FLOW_UNRECORDED": "no room for a new flow: it was balanced by the consistent hash without an entry";
-    HalfOpenEvicted = "HALF_OPEN_EVICTED": "a half-open flow made room for a newer one";
-    FlowEvicted = "FLOW_EVICTED": "the entry of a flow that was closed or idle past its timeout was taken for a new one";
-    ConnEvicted = "CONN_EVICTED": "the SNAT port of a half-open connection was taken for a newer one";
+    PersistenceOverriddenGone = "PERSISTENCE_OVERRIDDEN_GONE": "a client got another server than its persistence entry said: that one was removed";
+    PersistenceOverriddenDraining = "PERSISTENCE_OVERRIDDEN_DRAINING": "a client got another server than its persistence entry said: that one is draining";
+    PersistenceOverriddenDisabled = "PERSISTENCE_OVERRIDDEN_DISABLED": "a client got another server than its persistence entry said: that one is disabled";
+    PersistenceOverriddenUnhealthy = "PERSISTENCE_OVERRIDDEN_UNHEALTHY": "a client got another server than its persistence entry said: that one is unhealthy";
+    PersistenceOverriddenWeight = "PERSISTENCE_OVERRIDDEN_WEIGHT": "a client got another server than its persistence entry said: that one has weight 0";
+    PersistenceFull = "PERSISTENCE_FULL": "no room in the persistence table: a new client was balanced without an entry";
+    FlowUnrecorded = "FLOW_UNRECORDED": "no room in the flow table's set: a flow was balanced by the consistent hash without an entry";
+    HalfOpenEvicted = "HALF_OPEN_EVICTED": "a half-open flow's entry was given to a newer one";
+    FlowEvicted = "FLOW_EVICTED": "the entry of a closed or idle flow was reused";
+    ConnEvicted = "CONN_EVICTED": "a half-open connection's SNAT port was given to a newer one";
 }
 
 /// The number of events.
@@ -65,13 +66,22 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
+    use std::string::String;
+
     use super::*;
 
     #[test]
-    fn numbers_are_positions() {
+    fn numbers_are_positions_and_names_spell_the_variants() {
         for (position, &event) in Event::ALL.iter().enumerate() {
             assert_eq!(event as usize, position);
-            assert!(!event.meaning().is_empty() && !event.name().is_empty());
+            let spelled: String = event.name().split('_').map(capitalised).collect();
+            assert_eq!(spelled, std::format!("{event:?}"));
+            assert!(!event.meaning().is_empty());
         }
+    }
+
+    fn capitalised(word: &str) -> String {
+        let (first, rest) = word.split_at(1);
+        first.chars().chain(rest.to_lowercase().chars()).collect()
     }
 }

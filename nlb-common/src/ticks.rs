@@ -25,6 +25,11 @@ impl Ticks {
         if ticks > (u32::MAX / 2) as u128 { Self(u32::MAX / 2) } else { Self(ticks as u32) }
     }
 
+    /// A span as a duration.
+    pub const fn to_duration(self) -> Duration {
+        Duration::from_nanos((self.0 as u64) << SHIFT)
+    }
+
     /// How long before `now` this moment was; a moment that another CPU saw slightly later counts as now.
     #[inline(always)]
     pub const fn age(self, now: Self) -> Self {

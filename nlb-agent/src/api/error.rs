@@ -3,8 +3,9 @@ use tonic::{Code, Status};
 use super::{apply::ApplyError, convert::Invalid};
 use crate::{
     config::manifest::ManifestError,
+    datapath::DatapathError,
     model::{Name, Rule},
-    reconcile::NotApplied,
+    reconcile::{NotApplied, PersistenceError},
     store::{CommitError, StoreError},
 };
 
@@ -37,6 +38,9 @@ pub(super) enum ApiError {
     /// Stored, but not in the datapath yet.
     #[error(transparent)]
     NotApplied(#[from] NotApplied),
+    /// The datapath cannot be read.
+    #[error("the datapath cannot be read: {0}")]
+    Datapath(#[source] DatapathError),
     /// The agent is about to end.
     #[error("the agent is shutting down")]
     ShuttingDown,
@@ -47,6 +51,16 @@ impl From<CommitError<Self>> for ApiError {
         match error {
             CommitError::Refused(error) => error,
             CommitError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<PersistenceError> for ApiError {
+    fn from(error: PersistenceError) -> Self {
+        match error {
+            PersistenceError::Unknown(rule) => Self::Rule(rule),
+            PersistenceError::Datapath(cause) => Self::Datapath(cause),
+            PersistenceError::ShuttingDown => Self::ShuttingDown,
         }
     }
 }
@@ -63,6 +77,7 @@ impl From<ApiError> for Status {
             ApiError::Store(_)
             | ApiError::Apply(ApplyError::Store(_))
             | ApiError::NotApplied(_)
+            | ApiError::Datapath(_)
             | ApiError::ShuttingDown => Code::Unavailable,
         };
         Self::new(code, error.to_string())
@@ -78,6 +93,7 @@ fn code(rule: &Rule) -> Code {
         Rule::NoAddress { .. }
         | Rule::AddressTwice { .. }
         | Rule::GroupTwice { .. }
+        | Rule::FieldConflict { .. }
         | Rule::ServerNameTwice { .. }
         | Rule::ServerAddressTwice { .. } => Code::InvalidArgument,
         Rule::Immutable { .. }
@@ -87,6 +103,11 @@ fn code(rule: &Rule) -> Code {
         | Rule::AddressTaken { .. }
         | Rule::PortTaken { .. }
         | Rule::ProtocolMismatch { .. }
+        | Rule::IdleTimeoutOfDnlb { .. }
+        | Rule::ListenerPortNotKept { .. }
+        | Rule::ServerPortNotKept { .. }
+        | Rule::ListenerConflict { .. }
+        | Rule::ProductsMixed { .. }
         | Rule::BackendTwice { .. } => Code::FailedPrecondition,
     }
 }

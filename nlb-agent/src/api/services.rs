@@ -9,7 +9,10 @@ use tonic::{Request, Response, Status};
 
 use super::{
     apply::{self, AppliedChange},
-    convert::{self, Invalid, WireEnum as _, any_draft, invalid::required},
+    convert::{
+        self, Invalid, WireEnum as _, any_draft,
+        invalid::{optional, required},
+    },
     desired::Desired,
     error::ApiError,
 };
@@ -166,6 +169,19 @@ impl StatusService for reconcile::Handle {
         Ok(Response::new(wire::DatapathStats {
             verdicts: status.verdicts.iter().map(convert::verdict).collect(),
             interfaces: status.interfaces.into_iter().map(convert::interface).collect(),
+            events: status.events.iter().map(convert::event).collect(),
+            tables: status.tables.iter().map(convert::table).collect(),
         }))
+    }
+
+    async fn list_persistence(
+        &self,
+        request: Request<wire::ListPersistenceRequest>,
+    ) -> Answer<wire::ListPersistenceResponse> {
+        let wire::ListPersistenceRequest { backend_service } = request.into_inner();
+        let service = optional("backend_service", &backend_service).map_err(ApiError::from)?;
+        let entries = self.persistence(service).await.map_err(ApiError::from)?;
+        let entries = entries.into_iter().map(convert::persistence).collect();
+        Ok(Response::new(wire::ListPersistenceResponse { entries }))
     }
 }

@@ -16,10 +16,11 @@ use tonic::{
 
 use super::*;
 use crate::{
+    datapath::TableUse,
     health::{Health, Reason},
-    model::{AdminState, State, Weight, fixture},
-    reconcile::{Applied, Handle},
-    status::{BackendCounters, BackendStatus, InterfaceStatus, VerdictCount},
+    model::{AdminState, Kind, Name, Rule, State, Weight, fixture},
+    reconcile::{Applied, Handle, PersistenceError, Query},
+    status::{BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, VerdictCount},
 };
 
 const SHOP: &str = "
@@ -61,7 +62,10 @@ async fn world(failure: Option<&'static str>) -> World {
     tokio::spawn(reconciler(store.subscribe(), applied, failure));
     tokio::spawn(async move {
         while let Some(answer) = queries.recv().await {
-            drop(answer.send(status()));
+            match answer {
+                Query::Status(answer) => drop(answer.send(status())),
+                Query::Persistence(service, answer) => drop(answer.send(persistence(service))),
+            }
         }
     });
     let path = dir.path().join("agent.sock");
@@ -105,8 +109,28 @@ fn status() -> reconcile::Status {
             counters: BackendCounters { active_connections: 1, new_connections: 2, packets: 3, bytes: 4 },
         }],
         verdicts: vec![VerdictCount { name: "TX", meaning: "sent on", packets: 5 }],
+        events: vec![EventCount { name: "CONN_EVICTED", meaning: "given away", count: 6 }],
+        tables: vec![TableUse { name: "FLOWS_V4", capacity: 8, used: 7, bytes: 512 }],
+        fail_open: Vec::new(),
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), xdp_mode: "driver" }],
     }
+}
+
+/// Entries of service `web`; there is no other.
+fn persistence(service: Option<Name>) -> Result<Vec<PersistenceStatus>, PersistenceError> {
+    let web = fixture::name("web");
+    if let Some(name) = service.filter(|service| *service != web) {
+        return Err(Rule::NotFound { kind: Kind::BackendService, name }.into());
+    }
+    let entry = PersistenceStatus {
+        backend_service: web,
+        vip: "10.0.0.10".parse().expect("an address"),
+        client: "10.9.0.5".parse().expect("an address"),
+        backend: fixture::shop().configured_backends().into_keys().next(),
+        connections: 2,
+        remaining: Duration::from_secs(1440),
+    };
+    Ok(vec![entry.clone(), PersistenceStatus { backend: None, connections: 0, ..entry }])
 }
 
 impl World {
@@ -167,6 +191,18 @@ async fn a_wrong_manifest_changes_nothing_and_names_its_place() {
             "load_balancer: tea",
             Code::FailedPrecondition,
             "shop.yaml:2: listener http: load_balancer: load balancer tea does not exist",
+        ),
+        (
+            "port: 8080\n",
+            "port: 8080\nunknown_flow: balance\n",
+            Code::InvalidArgument,
+            "shop.yaml:9: backend service web: unknown_flow: balance does not go with forwarding: nat, which cannot pick up a connection in the middle: reset allowed",
+        ),
+        (
+            "addresses: [10.0.0.10]",
+            "addresses: [10.0.0.10]\ntype: dnlb",
+            Code::FailedPrecondition,
+            "shop.yaml:9: backend service web: forwarding: nat does not go with listener http of load balancer shop, which is of type dnlb: ipip allowed",
         ),
         (
             "kind: LoadBalancer\nname: shop\naddresses: [10.0.0.10]",
@@ -355,6 +391,39 @@ async fn status_shows_what_the_reconciler_says() {
     let stats =
         client.get_datapath_stats(wire::GetDatapathStatsRequest {}).await.expect("answers").into_inner();
     assert_eq!((stats.verdicts[0].packets, stats.interfaces[0].xdp_mode.as_str()), (5, "driver"));
+    assert_eq!((stats.events[0].name.as_str(), stats.events[0].count), ("CONN_EVICTED", 6));
+    let table = wire::Memory { name: "FLOWS_V4".to_owned(), capacity: 8, used: 7, bytes: 512 };
+    assert_eq!(stats.tables, [table]);
+}
+
+#[tokio::test]
+async fn persistence_is_shown_by_service() {
+    let world = world(None).await;
+    let mut client = StatusClient::new(world.channel.clone());
+    let request = |service: &str| wire::ListPersistenceRequest { backend_service: service.to_owned() };
+    let entries = client.list_persistence(request("web")).await.expect("answers").into_inner().entries;
+    let expected = wire::PersistenceEntry {
+        backend_service: "web".to_owned(),
+        vip: "10.0.0.10".to_owned(),
+        client: "10.9.0.5".to_owned(),
+        server_group: "servers".to_owned(),
+        server: "a".to_owned(),
+        address: "10.1.0.11".to_owned(),
+        port: 8080,
+        connections: 2,
+        remaining: Some(prost_types::Duration { seconds: 1440, nanos: 0 }),
+    };
+    assert_eq!(entries[0], expected);
+    assert_eq!((entries[1].server.as_str(), entries[1].port), ("", 0), "a server that is gone");
+    let all = client.list_persistence(request("")).await.expect("answers").into_inner().entries;
+    assert_eq!(all, entries);
+    assert_eq!(
+        refused(client.list_persistence(request("tea")).await),
+        (Code::NotFound, "backend service tea does not exist".to_owned())
+    );
+    let (code, message) = refused(client.list_persistence(request("T")).await);
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(message.starts_with("backend_service: \"T\" is no name"), "{message}");
 }
 
 #[tokio::test]

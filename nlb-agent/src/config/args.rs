@@ -5,7 +5,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::{Api, Config, InterfaceName, Nat, XdpMode};
+use super::{Api, Config, FlowCapacity, HashSeed, InterfaceName, Nat, PersistenceCapacity, XdpMode};
 use crate::model::field::address;
 
 /// The agent of nlb: balances the connections that arrive at its interfaces.
@@ -47,6 +47,18 @@ pub struct Args {
     /// Source address that servers see; repeatable [default: the addresses of the egress interface]
     #[arg(long = "nat-source-address", value_name = "ADDRESS", value_parser = address::parse)]
     pub nat_source_addresses: Vec<IpAddr>,
+
+    /// How many flows are remembered at a time, 1024-67108864 [default: 1048576]
+    #[arg(long, value_name = "ENTRIES")]
+    pub flows: Option<FlowCapacity>,
+
+    /// How many clients are remembered for session persistence, 1024-16777216 [default: 262144]
+    #[arg(long, value_name = "ENTRIES")]
+    pub persistence_entries: Option<PersistenceCapacity>,
+
+    /// What the hash of packets starts from, decimal or 0x...; the same on all nodes of a dnlb [default: random]
+    #[arg(long, value_name = "SEED")]
+    pub hash_seed: Option<HashSeed>,
 
     /// What log lines look like
     #[arg(long, value_enum, default_value = "text")]
@@ -91,6 +103,9 @@ impl Args {
             api_unix,
             http,
             nat_source_addresses,
+            flows,
+            persistence_entries,
+            hash_seed,
             log_format: _,
             log: _,
             command: _,
@@ -104,6 +119,9 @@ impl Args {
             api: Api { unix: api_unix.clone().unwrap_or(config.api.unix) },
             http: http.or(config.http),
             nat: Nat { source_addresses: given(nat_source_addresses).unwrap_or(config.nat.source_addresses) },
+            flows: flows.unwrap_or(config.flows),
+            persistence_entries: persistence_entries.unwrap_or(config.persistence_entries),
+            hash_seed: hash_seed.or(config.hash_seed),
         }
     }
 }

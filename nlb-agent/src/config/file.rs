@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Api, Config, Located, Nat, XdpMode, yaml};
+use super::{Api, Config, FlowCapacity, HashSeed, Located, Nat, PersistenceCapacity, XdpMode, yaml};
 use crate::model::field::{address, from_text};
 
 /// The agent cannot start as it was told to.
@@ -86,6 +86,9 @@ pub(super) struct File {
     #[serde(deserialize_with = "http")]
     http: Option<Http>,
     nat: FileNat,
+    flows: Option<FlowCapacity>,
+    persistence_entries: Option<PersistenceCapacity>,
+    hash_seed: Option<HashSeed>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,7 +137,19 @@ fn http<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Http>, D::E
 impl File {
     /// What is given here wins over `config`.
     pub(super) fn over(self, config: Config) -> Config {
-        let Self { interfaces, xdp_mode, state_dir, bpffs, manifests, api, http, nat } = self;
+        let Self {
+            interfaces,
+            xdp_mode,
+            state_dir,
+            bpffs,
+            manifests,
+            api,
+            http,
+            nat,
+            flows,
+            persistence_entries,
+            hash_seed,
+        } = self;
         Config {
             interfaces,
             xdp_mode: xdp_mode.unwrap_or(config.xdp_mode),
@@ -148,6 +163,9 @@ impl File {
                 Some(Http::At(at)) => Some(at),
             },
             nat: Nat { source_addresses: nat.source_addresses },
+            flows: flows.unwrap_or(config.flows),
+            persistence_entries: persistence_entries.unwrap_or(config.persistence_entries),
+            hash_seed: hash_seed.or(config.hash_seed),
         }
     }
 }

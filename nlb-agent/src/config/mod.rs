@@ -1,7 +1,9 @@
 //! What the agent is started with: a file, and flags that win over it. Also the reader of [`manifest`]s.
 
 mod args;
+mod capacity;
 mod file;
+mod hash_seed;
 pub mod manifest;
 mod yaml;
 
@@ -15,7 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     args::{Args, Command, LogFormat},
+    capacity::{Capacity, FlowCapacity, InvalidCapacity, PersistenceCapacity},
     file::{ConfigError, InterfaceName},
+    hash_seed::{HashSeed, InvalidHashSeed},
     yaml::Located,
 };
 
@@ -38,6 +42,13 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Address translation.
     pub nat: Nat,
+    /// How many flows are remembered at a time.
+    pub flows: FlowCapacity,
+    /// How many clients are remembered for session persistence at a time.
+    pub persistence_entries: PersistenceCapacity,
+    /// What the hash of packets starts from; absent: a random number, chosen when the maps are made. Nodes of a dnlb
+    /// must agree in it. Maps that were made with another one are not adopted.
+    pub hash_seed: Option<HashSeed>,
 }
 
 /// The gRPC interface.
@@ -78,6 +89,9 @@ impl Default for Config {
             api: Api { unix: "/run/nlb/agent.sock".into() },
             http: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             nat: Nat::default(),
+            flows: FlowCapacity::constant(1 << 20),
+            persistence_entries: PersistenceCapacity::constant(1 << 18),
+            hash_seed: None,
         }
     }
 }

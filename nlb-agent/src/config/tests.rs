@@ -28,6 +28,9 @@ api:
   unix: /s
 http: 127.0.0.1:1
 nat: {source_addresses: [10.0.0.1]}
+flows: 1024
+persistence_entries: 2048
+hash_seed: 0x1f
 ";
 
 #[test]
@@ -39,13 +42,28 @@ fn what_is_not_given_has_its_default() {
 
 #[test]
 fn every_field_is_read_from_the_file() {
-    let Config { interfaces, xdp_mode, state_dir, bpffs, manifests, api, http, nat } =
-        load(FULL, &[]).1.expect("legal");
+    let Config {
+        interfaces,
+        xdp_mode,
+        state_dir,
+        bpffs,
+        manifests,
+        api,
+        http,
+        nat,
+        flows,
+        persistence_entries,
+        hash_seed,
+    } = load(FULL, &[]).1.expect("legal");
     assert_eq!(interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["eth0", "eth1"]);
     assert_eq!(xdp_mode, XdpMode::Driver);
     assert_eq!((state_dir, bpffs, manifests), ("/a".into(), "/b".into(), vec!["/m.yaml".into()]));
     assert_eq!((api.unix, http), ("/s".into(), Some("127.0.0.1:1".parse().expect("legal"))));
     assert_eq!(nat.source_addresses, ["10.0.0.1".parse::<IpAddr>().expect("legal")]);
+    assert_eq!(
+        (flows.get(), persistence_entries.get(), hash_seed.map(HashSeed::get)),
+        (1024, 2048, Some(31))
+    );
 }
 
 #[test]
@@ -69,14 +87,44 @@ fn every_flag_wins_over_the_file() {
         "[::1]:2",
         "--nat-source-address",
         "10.0.0.2",
+        "--flows",
+        "2048",
+        "--persistence-entries",
+        "4096",
+        "--hash-seed",
+        "32",
     ];
-    let Config { interfaces, xdp_mode, state_dir, bpffs, manifests, api, http, nat } =
-        load(FULL, &flags).1.expect("legal");
+    let Config {
+        interfaces,
+        xdp_mode,
+        state_dir,
+        bpffs,
+        manifests,
+        api,
+        http,
+        nat,
+        flows,
+        persistence_entries,
+        hash_seed,
+    } = load(FULL, &flags).1.expect("legal");
     assert_eq!(interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["eth2", "eth3"]);
     assert_eq!(xdp_mode, XdpMode::Skb);
     assert_eq!((state_dir, bpffs, manifests), ("/A".into(), "/B".into(), vec!["/M".into()]));
     assert_eq!((api.unix, http), ("/S".into(), Some("[::1]:2".parse().expect("legal"))));
     assert_eq!(nat.source_addresses, ["10.0.0.2".parse::<IpAddr>().expect("legal")]);
+    assert_eq!(
+        (flows.get(), persistence_entries.get(), hash_seed.map(HashSeed::get)),
+        (2048, 4096, Some(32))
+    );
+}
+
+#[test]
+fn the_largest_and_smallest_tables_are_legal() {
+    for yaml in ["flows: 67108864\npersistence_entries: 16777216", "flows: 1024\npersistence_entries: 1024"] {
+        assert!(load(yaml, &["--interface", "e"]).1.is_ok(), "{yaml}");
+    }
+    let Config { flows, persistence_entries, hash_seed, .. } = Config::default();
+    assert_eq!((flows.get(), persistence_entries.get(), hash_seed), (1_048_576, 262_144, None));
 }
 
 #[test]
@@ -103,7 +151,7 @@ fn a_wrong_file_is_refused_with_line_field_value_and_what_is_allowed() {
         ),
         (
             "interface: eth0",
-            "agent.yaml:1: interface: unknown field `interface`, expected one of `interfaces`, `xdp_mode`, `state_dir`, `bpffs`, `manifests`, `api`, `http`, `nat`",
+            "agent.yaml:1: interface: unknown field `interface`, expected one of `interfaces`, `xdp_mode`, `state_dir`, `bpffs`, `manifests`, `api`, `http`, `nat`, `flows`, `persistence_entries`, `hash_seed`",
         ),
         ("api:\n  tcp: null", "agent.yaml:2: api.tcp: unknown field `tcp`, expected `unix`"),
         (
@@ -113,6 +161,20 @@ fn a_wrong_file_is_refused_with_line_field_value_and_what_is_allowed() {
         (
             "http: localhost",
             "agent.yaml:1: http: \"localhost\" is no address and port, like 127.0.0.1:9464 or \"[::1]:9464\"; null: off",
+        ),
+        ("flows: 1023", "agent.yaml:1: flows: 1023 is out of range: 1024-67108864 allowed"),
+        ("flows: 67108865", "agent.yaml:1: flows: 67108865 is out of range: 1024-67108864 allowed"),
+        (
+            "flows: many",
+            "agent.yaml:1: flows: invalid type: string \"many\", expected a whole number, 1024-67108864",
+        ),
+        (
+            "persistence_entries: 16777217",
+            "agent.yaml:1: persistence_entries: 16777217 is out of range: 1024-16777216 allowed",
+        ),
+        (
+            "hash_seed: -1",
+            "agent.yaml:1: hash_seed: \"-1\" is no seed: a whole number, 0-18446744073709551615, decimal or hexadecimal like 0x1f",
         ),
         (
             "nat: {source_addresses: [0.0.0.0]}",
@@ -136,6 +198,15 @@ fn wrong_flags_are_refused_with_value_and_what_is_allowed() {
             ["--nat-source-address", "::1"],
             "::1 is a loopback address: the unicast address of a host is needed",
         ),
+        (
+            ["--flows", "0"],
+            "invalid value '0' for '--flows <ENTRIES>': 0 is out of range: 1024-67108864 allowed",
+        ),
+        (
+            ["--persistence-entries", "x"],
+            "invalid value 'x' for '--persistence-entries <ENTRIES>': x is out of range: 1024-16777216 allowed",
+        ),
+        (["--hash-seed", "0xg"], "invalid value '0xg' for '--hash-seed <SEED>': \"0xg\" is no seed"),
         (["--log", "a=b=c"], "invalid value 'a=b=c' for '--log <LEVEL>'"),
         (["--log-format", "xml"], "[possible values: text, json]"),
     ] {

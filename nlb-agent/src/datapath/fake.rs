@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
+use super::{
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
+    Traffic,
+};
 use crate::status::InterfaceStatus;
 
 /// What a fake datapath holds; shared, so that a test sees it, and a second agent finds it.
@@ -19,6 +22,9 @@ struct Inner {
     image: Image,
     flows: FlowCounts,
     log: Vec<Op>,
+    events: Vec<u64>,
+    tables: Vec<TableUse>,
+    persistence: Vec<PersistenceEntry>,
 }
 
 impl FakeDatapath {
@@ -29,6 +35,21 @@ impl FakeDatapath {
     /// Sets what the next sweeps find.
     pub fn set_flows(&self, flows: FlowCounts) {
         self.with(|inner| inner.flows = flows);
+    }
+
+    /// Sets how often each event happened, in the order of their numbers; those left out never did.
+    pub fn set_events(&self, events: Vec<u64>) {
+        self.with(|inner| inner.events = events);
+    }
+
+    /// Sets how full the tables are.
+    pub fn set_tables(&self, tables: Vec<TableUse>) {
+        self.with(|inner| inner.tables = tables);
+    }
+
+    /// Sets which client comes back to which backend.
+    pub fn set_persistence(&self, entries: Vec<PersistenceEntry>) {
+        self.with(|inner| inner.persistence = entries);
     }
 
     /// What it holds.
@@ -69,7 +90,8 @@ impl Datapath for FakeDatapath {
     }
 
     fn traffic(&self, backends: &[BackendId]) -> Result<BTreeMap<BackendId, Traffic>, DatapathError> {
-        Ok(backends.iter().map(|&id| (id, Traffic::default())).collect())
+        let active = |id| self.with(|inner| inner.flows.backends.get(&id).map_or(0, |flows| flows.active));
+        Ok(backends.iter().map(|&id| (id, Traffic { active: active(id), ..Traffic::default() })).collect())
     }
 
     fn verdicts(&self) -> Result<Vec<u64>, DatapathError> {
@@ -77,7 +99,17 @@ impl Datapath for FakeDatapath {
     }
 
     fn events(&self) -> Result<Vec<u64>, DatapathError> {
-        Ok(vec![0; nlb_common::event::Event::ALL.len()])
+        let mut events = self.with(|inner| inner.events.clone());
+        events.resize(nlb_common::event::COUNT as usize, 0);
+        Ok(events)
+    }
+
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        Ok(self.with(|inner| inner.tables.clone()))
+    }
+
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        Ok(self.with(|inner| inner.persistence.clone()))
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
+use super::{
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
+    Traffic,
+};
 use crate::status::InterfaceStatus;
 
 /// Fails writes as a schedule says; before or after they took effect.
@@ -65,6 +68,14 @@ impl<D: Datapath> Datapath for FaultyDatapath<D> {
 
     fn events(&self) -> Result<Vec<u64>, DatapathError> {
         self.inner.events()
+    }
+
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        self.inner.tables()
+    }
+
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        self.inner.persistence()
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

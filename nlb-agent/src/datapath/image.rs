@@ -131,7 +131,7 @@ pub struct Listener {
 }
 
 /// What the datapath remembers of a listener's flows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tracking {
     /// A connection with a port of the balancer's: `nat`.
     #[default]
@@ -489,7 +489,8 @@ impl fmt::Display for Image {
             write!(f, "backend {id} {address} ")?;
             match state {
                 BackendState::Serving => f.write_str("serving")?,
-                BackendState::Draining(mode, Ticks(at)) => write!(f, "draining-{}@{at}", expiry(mode))?,
+                // Until when is another number in every run.
+                BackendState::Draining(mode, _) => write!(f, "draining-{}", expiry(mode))?,
                 BackendState::Expired(mode) => write!(f, "expired-{}", expiry(mode))?,
             }
             write!(f, " {eligibility}")?;

@@ -8,7 +8,11 @@ pub mod fake;
 pub mod faulty;
 mod image;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 pub use self::{
     error::DatapathError,
@@ -70,6 +74,18 @@ pub trait Datapath: Send {
     /// A map cannot be read.
     fn events(&self) -> Result<Vec<u64>, DatapathError>;
 
+    /// How full the tables are.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError>;
+
+    /// Which client comes back to which backend.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError>;
+
     /// Where the program is attached.
     fn interfaces(&self) -> Vec<InterfaceStatus>;
 }
@@ -97,6 +113,36 @@ pub struct BackendFlows {
     pub active: u64,
     /// These and the closed ones whose last packets may still come: while there are any, the number is in use.
     pub held: u64,
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableUse {
+    /// As in docs/datapath.md.
+    pub name: &'static str,
+    /// Entries it has room for.
+    pub capacity: u64,
+    /// Entries in use.
+    pub used: u64,
+    /// What the whole table takes, used or not.
+    pub bytes: u64,
+}
+
+/// Which backend a client of a service comes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PersistenceEntry {
+    /// The service.
+    pub service: ServiceId,
+    /// The VIP it was used through.
+    pub vip: VipId,
+    /// The client.
+    pub client: IpAddr,
+    /// What it comes back to.
+    pub backend: BackendId,
+    /// Open connections.
+    pub connections: u32,
+    /// Since the last connection ended; zero while one is open.
+    pub idle: Duration,
 }
 
 /// What passed a backend since its number was given to it.

@@ -84,7 +84,7 @@ impl World {
 }
 
 fn until(second: u64) -> Phase {
-    Phase::Draining { deadline_ms: T0 + second * 1000, expiry: OnDrainExpiry::Reset }
+    Phase::Draining { deadline_ms: T0 + second * 1000, expiry: OnDrainExpiry::Silent }
 }
 
 const SILENT: Phase = Phase::Expired(OnDrainExpiry::Silent);

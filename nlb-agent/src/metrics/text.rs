@@ -2,7 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::{reconcile::Status, status::BackendStatus};
+use crate::{
+    datapath::TableUse,
+    reconcile::Status,
+    status::{BackendStatus, FailOpenStatus},
+};
 
 /// One family of metrics over backends: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&BackendStatus) -> u64);
@@ -29,9 +33,18 @@ const BACKENDS: [Family; 6] = [
     ),
 ];
 
+/// Metrics over tables: name, help, value.
+type TableFamily = (&'static str, &'static str, fn(&TableUse) -> u64);
+
+const TABLES: [TableFamily; 3] = [
+    ("nlb_table_used", "Entries in use.", |table| table.used),
+    ("nlb_table_capacity", "Entries the table has room for.", |table| table.capacity),
+    ("nlb_table_bytes", "What the table takes, used or not.", |table| table.bytes),
+];
+
 /// All metrics.
 pub(super) fn render(status: &Status) -> String {
-    let Status { backends, verdicts, interfaces } = status;
+    let Status { backends, verdicts, events, tables, fail_open, interfaces } = status;
     let mut text = String::new();
     let mut line = |arguments: std::fmt::Arguments<'_>| {
         // A String takes everything.
@@ -57,6 +70,27 @@ pub(super) fn render(status: &Status) -> String {
         line(format_args!("nlb_packets_total{{verdict=\"{}\"}} {}\n", verdict.name, verdict.packets));
     }
     line(format_args!(
+        "# HELP nlb_events_total What happened beside the verdicts.\n# TYPE nlb_events_total counter\n"
+    ));
+    for event in events {
+        line(format_args!("nlb_events_total{{event=\"{}\"}} {}\n", event.name, event.count));
+    }
+    for (name, help, value) in TABLES {
+        line(format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        for table in tables {
+            line(format_args!("{name}{{table=\"{}\"}} {}\n", table.name, value(table)));
+        }
+    }
+    line(format_args!(
+        "# HELP nlb_failing_open 1 while unhealthy servers get traffic because no healthy one is left.\n# TYPE nlb_failing_open gauge\n"
+    ));
+    for FailOpenStatus { backend_service, family, failing_open } in fail_open {
+        line(format_args!(
+            "nlb_failing_open{{backend_service=\"{backend_service}\",family=\"{family}\"}} {}\n",
+            u8::from(*failing_open)
+        ));
+    }
+    line(format_args!(
         "# HELP nlb_interface_info Where the datapath is attached.\n# TYPE nlb_interface_info gauge\n"
     ));
     for interface in interfaces {
@@ -69,17 +103,36 @@ pub(super) fn render(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{InterfaceStatus, VerdictCount};
+    use crate::{
+        datapath::Family,
+        model::fixture::name,
+        status::{EventCount, InterfaceStatus, VerdictCount},
+    };
 
     #[test]
-    fn verdicts_and_interfaces_are_told() {
+    fn what_the_datapath_counts_is_told() {
+        let failing_open =
+            |family, failing_open| FailOpenStatus { backend_service: name("web"), family, failing_open };
         let status = Status {
             backends: Vec::new(),
+            events: vec![EventCount { name: "CONN_EVICTED", meaning: "", count: 6 }],
+            tables: vec![TableUse { name: "FLOWS_V4", capacity: 8, used: 7, bytes: 512 }],
+            fail_open: vec![failing_open(Family::V4, true), failing_open(Family::V6, false)],
             verdicts: vec![VerdictCount { name: "FORWARD", meaning: "", packets: 7 }],
             interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), xdp_mode: "driver" }],
         };
         let text = render(&status);
-        assert!(text.contains("nlb_packets_total{verdict=\"FORWARD\"} 7\n"), "{text}");
-        assert!(text.contains("nlb_interface_info{interface=\"eth0\",xdp_mode=\"driver\"} 1\n"), "{text}");
+        for line in [
+            "nlb_packets_total{verdict=\"FORWARD\"} 7\n",
+            "nlb_events_total{event=\"CONN_EVICTED\"} 6\n",
+            "nlb_table_used{table=\"FLOWS_V4\"} 7\n",
+            "nlb_table_capacity{table=\"FLOWS_V4\"} 8\n",
+            "nlb_table_bytes{table=\"FLOWS_V4\"} 512\n",
+            "nlb_failing_open{backend_service=\"web\",family=\"v4\"} 1\n",
+            "nlb_failing_open{backend_service=\"web\",family=\"v6\"} 0\n",
+            "nlb_interface_info{interface=\"eth0\",xdp_mode=\"driver\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DrainTime, ExpectedCodes, HostName, HttpPath, Name, Port, ProbeInterval, ProbeTimeout, Protocol,
-    Threshold,
+    ConnectionTracking, DrainTime, ExpectedCodes, Forwarding, HostName, HttpPath, LoadBalancerType, Name,
+    Port, ProbeInterval, ProbeTimeout, Protocol, Scheduler, SessionPersistence, SlowStart, Threshold,
+    UnknownFlow,
 };
 
 /// How connections are given to servers.
@@ -13,12 +14,21 @@ pub struct BackendService {
     pub protocol: Protocol,
     /// The servers' port, where they have none of their own; immutable.
     pub port: Port,
-    /// Who gets the next connection.
+    /// Who gets the next connection; absent: see [`Self::effective_scheduler`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<Scheduler>,
+    /// Whether a client comes back to the server it had.
     #[serde(default)]
-    pub scheduler: Scheduler,
-    /// How packets reach the server.
+    pub session_persistence: SessionPersistence,
+    /// For how long the share of a server that is new or healthy again grows; zero: it has all of it at once.
+    #[serde(default)]
+    pub slow_start: SlowStart,
+    /// How packets reach the server; immutable.
     #[serde(default)]
     pub forwarding: Forwarding,
+    /// What is remembered of flows; absent: see [`Self::effective_connection_tracking`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_tracking: Option<ConnectionTracking>,
     /// How long established connections of a removed or drained server go on; zero: they end at once.
     #[serde(default)]
     pub connection_draining: DrainTime,
@@ -34,30 +44,40 @@ pub struct BackendService {
     /// What becomes of the established connections of a server that turns unhealthy.
     #[serde(default)]
     pub on_unhealthy: OnUnhealthy,
-    /// What a TCP packet gets that belongs to no flow and opens none.
-    #[serde(default)]
-    pub unknown_flow: UnknownFlow,
+    /// What a TCP packet gets that belongs to no flow and opens none; absent: see
+    /// [`Self::effective_unknown_flow`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_flow: Option<UnknownFlow>,
     /// Where the servers stand; none twice.
     #[serde(default)]
     pub server_groups: Vec<Name>,
 }
 
-/// Who gets the next connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheduler {
-    /// In turn, as often as the weight says.
-    #[default]
-    WeightedRoundRobin,
-}
+impl BackendService {
+    /// The scheduler in force, where the service's listeners belong to load balancers of type `product`.
+    pub fn effective_scheduler(&self, product: LoadBalancerType) -> Scheduler {
+        self.scheduler.unwrap_or(match product {
+            LoadBalancerType::Nlb => Scheduler::WeightedRoundRobin,
+            LoadBalancerType::Dnlb => Scheduler::SourceIp,
+        })
+    }
 
-/// How packets reach the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Forwarding {
-    /// Source and destination are rewritten; replies come back through the balancer.
-    #[default]
-    Nat,
+    /// What is remembered of flows, where the service's listeners belong to load balancers of type `product`.
+    pub fn effective_connection_tracking(&self, product: LoadBalancerType) -> ConnectionTracking {
+        self.connection_tracking.unwrap_or(match product {
+            LoadBalancerType::Nlb => ConnectionTracking::Full,
+            LoadBalancerType::Dnlb => ConnectionTracking::None,
+        })
+    }
+
+    /// What a TCP packet gets that belongs to no flow and opens none. Where the server sees the client's packets as
+    /// they are, it can go on with a connection that this balancer never saw begin.
+    pub fn effective_unknown_flow(&self) -> UnknownFlow {
+        self.unknown_flow.unwrap_or(match self.forwarding {
+            Forwarding::Nat => UnknownFlow::Reset,
+            Forwarding::Ipip => UnknownFlow::Balance,
+        })
+    }
 }
 
 /// How the connections of a server end when its draining time is over.
@@ -90,15 +110,6 @@ pub enum OnUnhealthy {
     #[default]
     Keep,
     /// They end at once.
-    Reset,
-}
-
-/// What a TCP packet gets that belongs to no flow and opens none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownFlow {
-    /// A RST.
-    #[default]
     Reset,
 }
 

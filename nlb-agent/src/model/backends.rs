@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use super::{AdminState, BackendKey, BackendService, Server, State, Weight};
+use super::{AdminState, BackendKey, BackendService, LoadBalancerType, Name, Server, State, Weight};
 
 /// A backend that the desired state asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +48,62 @@ impl State {
         }
         backends
     }
+
+    /// The type of the load balancers whose listeners lead to a backend service, by service; those that nobody
+    /// listens for are not in it. `check` sees to it that it is one type for each.
+    pub fn products(&self) -> BTreeMap<&Name, LoadBalancerType> {
+        let mut products = BTreeMap::new();
+        for listener in self.listeners.values().map(|listener| &listener.spec) {
+            if let Some(balancer) = self.load_balancers.get(&listener.load_balancer) {
+                products.insert(&listener.backend_service, balancer.spec.kind);
+            }
+        }
+        products
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::model::fixture::{name, shop};
+    use crate::model::{
+        BackendService, ConnectionTracking, Listener, LoadBalancer, LoadBalancerType, Scheduler, UnknownFlow,
+        fixture::{NOW, draft, name, shop},
+    };
+
+    #[test]
+    fn what_a_service_leaves_open_depends_on_who_listens() {
+        let mut state = shop();
+        let service = "{protocol: tcp, port: 80, forwarding: ipip}";
+        state.upsert(draft::<BackendService>("direct", service), NOW).expect("new");
+        state.upsert(draft::<LoadBalancer>("d", "{type: dnlb, addresses: [10.0.0.11]}"), NOW).expect("new");
+        let listener = "{load_balancer: d, protocol: tcp, port: 80, backend_service: direct}";
+        state.upsert(draft::<Listener>("d", listener), NOW).expect("new");
+        state.check().expect("legal");
+        let products = state.products();
+        for (service, product, scheduler, tracking, unknown_flow) in [
+            (
+                "web",
+                LoadBalancerType::Nlb,
+                Scheduler::WeightedRoundRobin,
+                ConnectionTracking::Full,
+                UnknownFlow::Reset,
+            ),
+            (
+                "direct",
+                LoadBalancerType::Dnlb,
+                Scheduler::SourceIp,
+                ConnectionTracking::None,
+                UnknownFlow::Balance,
+            ),
+        ] {
+            assert_eq!(products[&name(service)], product);
+            let service = &state.backend_services[&name(service)].spec;
+            assert_eq!(service.effective_scheduler(product), scheduler);
+            assert_eq!(service.effective_connection_tracking(product), tracking);
+            assert_eq!(service.effective_unknown_flow(), unknown_flow);
+        }
+        state.listeners.clear();
+        assert!(state.products().is_empty(), "nobody listens");
+    }
 
     #[test]
     fn every_service_has_its_own_backend_for_a_shared_server() {

@@ -1,8 +1,14 @@
 //! What binds resources to each other, one function per kind.
 
+mod service;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Kind, Name, Resource, Rule, ServerGroup, State};
+pub use self::service::Conflict;
+use super::{
+    BackendService, Forwarding, Kind, Listener, LoadBalancer, LoadBalancerType, Name, Resource, Rule,
+    ServerGroup, State,
+};
 
 impl State {
     /// Checks every rule that binds resources.
@@ -43,10 +49,12 @@ impl State {
         self.server_groups.iter().try_for_each(|(name, group)| check_servers(name, &group.spec))
     }
 
-    /// Groups exist, none is named twice, and no two of a service's servers share address and port.
+    /// Fields go together, groups exist, none is named twice, and no two of a service's servers share address and port.
     fn check_backend_services(&self) -> Result<(), Rule> {
         for (name, service) in &self.backend_services {
             let service = &service.spec;
+            service::check_fields(service)
+                .map_err(|conflict| Rule::FieldConflict { name: name.clone(), conflict })?;
             let mut groups = BTreeSet::new();
             let mut backends = BTreeMap::new();
             for group_name in &service.server_groups {
@@ -57,6 +65,11 @@ impl State {
                     self.reference::<ServerGroup>(Kind::BackendService, name, "server_groups", group_name)?;
                 for server in &group.servers {
                     let place = format!("{group_name}/{}", server.name);
+                    let own_port = server.port.filter(|port| *port != service.port);
+                    if let (Forwarding::Ipip, Some(port)) = (service.forwarding, own_port) {
+                        let (name, expected) = (name.clone(), service.port);
+                        return Err(Rule::ServerPortNotKept { name, server: place, port, expected });
+                    }
                     let address = service.socket_addr(server);
                     if let Some(first) = backends.insert(address, place.clone()) {
                         return Err(Rule::BackendTwice { name: name.clone(), first, second: place, address });
@@ -67,19 +80,17 @@ impl State {
         Ok(())
     }
 
-    /// Balancer and service exist, the protocol is the service's, and the port is free.
+    /// Balancer and service exist and go together, the protocol is the service's, and the port is free.
     fn check_listeners(&self) -> Result<(), Rule> {
         let mut owners = BTreeMap::new();
+        let mut products = BTreeMap::new();
         for (name, listener) in &self.listeners {
             let listener = &listener.spec;
             let of = Kind::Listener;
-            self.reference::<super::LoadBalancer>(of, name, "load_balancer", &listener.load_balancer)?;
-            let service = self.reference::<super::BackendService>(
-                of,
-                name,
-                "backend_service",
-                &listener.backend_service,
-            )?;
+            let balancer =
+                self.reference::<LoadBalancer>(of, name, "load_balancer", &listener.load_balancer)?;
+            let service =
+                self.reference::<BackendService>(of, name, "backend_service", &listener.backend_service)?;
             if listener.protocol != service.protocol {
                 return Err(Rule::ProtocolMismatch {
                     name: name.clone(),
@@ -88,6 +99,16 @@ impl State {
                     expected: service.protocol,
                 });
             }
+            check_ports(name, listener, service)?;
+            let product = balancer.kind;
+            check_idle_timeout(name, listener, product)?;
+            let (first, of_first) = *products.entry(&listener.backend_service).or_insert((name, product));
+            if of_first != product {
+                return Err(mixed(&listener.backend_service, (first, of_first), name));
+            }
+            service::check_product(service, name, &listener.load_balancer, product).map_err(|conflict| {
+                Rule::ListenerConflict { name: listener.backend_service.clone(), conflict }
+            })?;
             let place = (&listener.load_balancer, listener.protocol, listener.port);
             if let Some(owner) = owners.insert(place, name) {
                 return Err(Rule::PortTaken {
@@ -121,6 +142,39 @@ impl State {
             }),
         }
     }
+}
+
+/// Without translation a listener's port is the servers' port.
+fn check_ports(name: &Name, listener: &Listener, service: &BackendService) -> Result<(), Rule> {
+    match service.forwarding {
+        Forwarding::Ipip if listener.port != service.port => Err(Rule::ListenerPortNotKept {
+            name: name.clone(),
+            port: listener.port,
+            backend_service: listener.backend_service.clone(),
+            expected: service.port,
+        }),
+        Forwarding::Ipip | Forwarding::Nat => Ok(()),
+    }
+}
+
+/// A dnlb remembers no flows that could be idle.
+fn check_idle_timeout(name: &Name, listener: &Listener, product: LoadBalancerType) -> Result<(), Rule> {
+    match (product, listener.idle_timeout) {
+        (LoadBalancerType::Dnlb, Some(idle_timeout)) => {
+            let load_balancer = listener.load_balancer.clone();
+            Err(Rule::IdleTimeoutOfDnlb { name: name.clone(), idle_timeout, load_balancer })
+        }
+        (LoadBalancerType::Dnlb, None) | (LoadBalancerType::Nlb, _) => Ok(()),
+    }
+}
+
+/// Two listeners of different products lead to `service`.
+fn mixed(service: &Name, (first, of_first): (&Name, LoadBalancerType), second: &Name) -> Rule {
+    let (nlb, dnlb) = match of_first {
+        LoadBalancerType::Nlb => (first, second),
+        LoadBalancerType::Dnlb => (second, first),
+    };
+    Rule::ProductsMixed { name: service.clone(), nlb: nlb.clone(), dnlb: dnlb.clone() }
 }
 
 fn check_servers(group: &Name, ServerGroup { servers }: &ServerGroup) -> Result<(), Rule> {

@@ -12,7 +12,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Immutable; unique per balancer and protocol.
     pub port: Port,
-    /// After this long without a packet a connection's state is gone; absent: the protocol's default.
+    /// After this long without a packet a connection's state is gone; absent: the protocol's default. A dnlb keeps no
+    /// such state, so its listeners have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<IdleTimeout>,
     /// Who answers.

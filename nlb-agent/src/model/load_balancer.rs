@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadBalancer {
-    /// Which of the products this is.
+    /// Which of the products this is; immutable.
     #[serde(rename = "type", default)]
     pub kind: LoadBalancerType,
     /// The VIPs; at least one, unicast, none twice.
@@ -27,12 +27,15 @@ pub enum LoadBalancerType {
     /// Stateful layer-4 balancer.
     #[default]
     Nlb,
+    /// Stateless layer-4 balancer that runs on every node: all pick the same server for the same packet.
+    Dnlb,
 }
 
 impl fmt::Display for LoadBalancerType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nlb => "nlb",
+            Self::Dnlb => "dnlb",
         })
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod fixture;
 mod key;
 mod listener;
 mod load_balancer;
+mod policy;
 mod resource;
 mod rule;
 mod server_group;
@@ -21,18 +22,19 @@ mod state;
 
 pub use self::{
     backend_service::{
-        BackendService, Forwarding, HealthCheck, HealthProtocol, HttpMethod, OnAllUnhealthy, OnDrainExpiry,
-        OnUnhealthy, Scheduler, UnknownFlow,
+        BackendService, HealthCheck, HealthProtocol, HttpMethod, OnAllUnhealthy, OnDrainExpiry, OnUnhealthy,
     },
     backends::ConfiguredBackend,
+    check::Conflict,
     edit::{Change, Now, Referrers},
     field::{
         Description, DrainTime, ExpectedCodes, HostName, HttpPath, IdleTimeout, InvalidField, Label, Name,
-        Port, ProbeInterval, ProbeTimeout, Protocol, Threshold, Weight,
+        PersistenceTime, Port, ProbeInterval, ProbeTimeout, Protocol, SlowStart, Threshold, Weight,
     },
     key::BackendKey,
     listener::Listener,
     load_balancer::{LoadBalancer, LoadBalancerType},
+    policy::{ConnectionTracking, Forwarding, Scheduler, SessionPersistence, UnknownFlow},
     resource::Resource,
     rule::Rule,
     server_group::{AdminState, Server, ServerGroup},

@@ -78,7 +78,11 @@ impl Resource for BackendService {
     }
 
     fn immutable_fields(&self) -> Vec<(&'static str, String)> {
-        vec![("protocol", self.protocol.to_string()), ("port", self.port.to_string())]
+        vec![
+            ("protocol", self.protocol.to_string()),
+            ("port", self.port.to_string()),
+            ("forwarding", self.forwarding.to_string()),
+        ]
     }
 }
 

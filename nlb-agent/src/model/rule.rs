@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Kind, Name, Port, Protocol};
+use super::{Conflict, IdleTimeout, Kind, Name, Port, Protocol};
 
 /// A rule that binds resources, and how a change would have broken it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,38 @@ pub enum Rule {
     )]
     ProtocolMismatch { name: Name, protocol: Protocol, backend_service: Name, expected: Protocol },
 
+    /// A dnlb remembers no flows: none can be idle.
+    #[error(
+        "listener {name}: idle_timeout: {idle_timeout} has no meaning, because load balancer {load_balancer} is of type dnlb, which remembers no flows: leave it out"
+    )]
+    IdleTimeoutOfDnlb { name: Name, idle_timeout: IdleTimeout, load_balancer: Name },
+
+    /// Without translation a listener's port is the servers' port.
+    #[error(
+        "listener {name}: port: {port} is not that of backend service {backend_service}, whose forwarding: ipip leaves ports as they are: {expected} allowed"
+    )]
+    ListenerPortNotKept { name: Name, port: Port, backend_service: Name, expected: Port },
+
+    /// Without translation a server's port is the service's.
+    #[error(
+        "backend service {name}: server_groups: server {server} has port {port}, but forwarding: ipip leaves ports as they are: 0 and {expected} allowed"
+    )]
+    ServerPortNotKept { name: Name, server: String, port: Port, expected: Port },
+
+    /// Some fields of a backend service exclude each other.
+    #[error("backend service {name}: {conflict}")]
+    FieldConflict { name: Name, conflict: Box<Conflict> },
+
+    /// Some fields of a backend service exclude some listeners.
+    #[error("backend service {name}: {conflict}")]
+    ListenerConflict { name: Name, conflict: Box<Conflict> },
+
+    /// A backend service is served by one product.
+    #[error(
+        "backend service {name}: listener {nlb} belongs to a load balancer of type nlb, listener {dnlb} to one of type dnlb: only one type allowed; give one of them a backend service of its own"
+    )]
+    ProductsMixed { name: Name, nlb: Name, dnlb: Name },
+
     /// A backend service names a group once.
     #[error("backend service {name}: server_groups: {group} is listed twice")]
     GroupTwice { name: Name, group: Name },
@@ -92,8 +124,16 @@ impl Rule {
             | Self::NoAddress { name, .. }
             | Self::AddressTwice { name, .. }
             | Self::AddressTaken { name, .. } => (Kind::LoadBalancer, name),
-            Self::PortTaken { name, .. } | Self::ProtocolMismatch { name, .. } => (Kind::Listener, name),
-            Self::GroupTwice { name, .. } | Self::BackendTwice { name, .. } => (Kind::BackendService, name),
+            Self::PortTaken { name, .. }
+            | Self::ProtocolMismatch { name, .. }
+            | Self::IdleTimeoutOfDnlb { name, .. }
+            | Self::ListenerPortNotKept { name, .. } => (Kind::Listener, name),
+            Self::GroupTwice { name, .. }
+            | Self::BackendTwice { name, .. }
+            | Self::ServerPortNotKept { name, .. }
+            | Self::FieldConflict { name, .. }
+            | Self::ListenerConflict { name, .. }
+            | Self::ProductsMixed { name, .. } => (Kind::BackendService, name),
             Self::ServerNameTwice { name, .. } | Self::ServerAddressTwice { name, .. } => {
                 (Kind::ServerGroup, name)
             }

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
 };
+
+use nlb_common::abi::ring::Slot;
 
 use super::{
     clock::Clock,
@@ -14,14 +16,17 @@ use super::{
 use crate::{
     datapath::{
         Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, FlowCounts, Forward, Image,
-        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, Service, ServiceId, Snat,
+        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, RingKey, Service, ServiceId, Snat,
         SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     drain::{Drains, Phase},
     health::Health,
-    model::{AdminState, BackendKey, BackendService, ConfiguredBackend, Name, OnAllUnhealthy, State},
+    model::{
+        self, AdminState, BackendKey, BackendService, ConfiguredBackend, ConnectionTracking, Forwarding,
+        LoadBalancerType, Name, OnAllUnhealthy, Scheduler, State, UnknownFlow,
+    },
     neigh::View,
-    schedule::wheel,
+    schedule::{Member, Transition, bits_for, identity, ramped, ring, wheel},
 };
 
 /// Everything the agent knows.
@@ -34,6 +39,14 @@ pub(super) struct Inputs<'a> {
     pub(super) nat_sources: &'a [IpAddr],
     pub(super) host_ports: &'a HostPorts,
     pub(super) clock: Clock,
+    /// Milliseconds since the Unix epoch.
+    pub(super) now: u64,
+    /// The same moment, for the windows of rings.
+    pub(super) instant: Instant,
+    /// Since when backends are eligible that were not when the agent began.
+    pub(super) eligible_since: &'a BTreeMap<BackendKey, u64>,
+    /// The rings in transition as they are.
+    pub(super) rings: &'a Rings,
     pub(super) flows: &'a FlowCounts,
     /// SNAT addresses that a backend named so lately that `flows` may not count all their connections.
     pub(super) fresh_snats: &'a BTreeSet<(Family, SnatSlot)>,
@@ -97,6 +110,17 @@ pub(super) fn is_checked(service: &BackendService) -> bool {
     service.health_check.as_ref().is_some_and(|check| check.enabled)
 }
 
+/// What is remembered of a listener's flows.
+fn tracking(state: &State, listener: &model::Listener, product: LoadBalancerType) -> Tracking {
+    let service = state.backend_services.get(&listener.backend_service).map(|stored| &stored.spec);
+    service.map_or(Tracking::Nat, |service| match service.effective_connection_tracking(product) {
+        _ if service.forwarding == Forwarding::Nat => Tracking::Nat,
+        ConnectionTracking::Full => Tracking::Full,
+        ConnectionTracking::Transition => Tracking::Transition,
+        ConnectionTracking::None => Tracking::None,
+    })
+}
+
 /// The name that a backend's number is remembered under.
 pub(super) fn backend_name(key: &BackendKey) -> String {
     // A struct of strings and numbers always serialises.
@@ -124,20 +148,55 @@ fn listener_id(ids: &mut Ids, name: &Name, vip: IpAddr) -> Result<ListenerId, Ex
     ids.get(Kind::Listener, &format!("{name}@{vip}")).map(ListenerId)
 }
 
-/// What the datapath shall hold.
-pub(super) fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<Image, Exhausted> {
-    let mut compiler = Compiler { inputs, ids, image: Image::default() };
+/// The rings whose slots change hands one by one.
+pub(super) type Rings = BTreeMap<(ServiceId, Family), Transition>;
+
+/// A backend that gets new connections.
+struct Picked {
+    id: BackendId,
+    address: SocketAddr,
+    /// In 64ths.
+    weight: u16,
+}
+
+/// The backends of a service and family.
+#[derive(Default)]
+struct Members {
+    /// How many are configured: that decides how large the ring is, so that it stays while servers come and go.
+    configured: usize,
+    picked: Vec<Picked>,
+}
+
+impl Members {
+    /// Who has which slot of the ring.
+    fn ring(&self) -> Vec<u16> {
+        let member = |picked: &Picked| Member {
+            item: u16::try_from(picked.id.0).unwrap_or(u16::MAX),
+            identity: identity(picked.address),
+            weight: picked.weight,
+        };
+        if self.picked.is_empty() {
+            return Vec::new();
+        }
+        ring(&self.picked.iter().map(member).collect::<Vec<_>>(), bits_for(self.configured))
+    }
+}
+
+/// What the datapath shall hold, and the rings in transition behind it.
+pub(super) fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Image, Rings), Exhausted> {
+    let mut compiler = Compiler { inputs, ids, image: Image::default(), rings: Rings::new() };
     compiler.backends()?;
     compiler.services()?;
     compiler.listeners()?;
     compiler.addresses()?;
-    Ok(compiler.image)
+    Ok((compiler.image, compiler.rings))
 }
 
 struct Compiler<'a> {
     inputs: &'a Inputs<'a>,
     ids: &'a mut Ids,
     image: Image,
+    rings: Rings,
 }
 
 impl Compiler<'_> {
@@ -210,11 +269,23 @@ impl Compiler<'_> {
             // What was known is better than nothing: the neighbour may only be slow to answer.
             None => before.and_then(|before| before.next_hop).filter(|hop| self.retain_egress(hop.egress)),
         };
-        let snat = match self.snat(id, key.address, resolution.source)? {
-            Some(range) => range,
-            None => before.map_or(SnatRange { first: SnatSlot(0), count: 0 }, |before| before.snat),
+        let tunnels = self.inputs.state.backend_services.get(&key.service).map_or_else(
+            // Not configured any more: as it was.
+            || before.is_some_and(|before| matches!(before.forward, Forward::Ipip(_))),
+            |service| service.spec.forwarding == Forwarding::Ipip,
+        );
+        let no_snat = SnatRange { first: SnatSlot(0), count: 0 };
+        let (forward, snat) = if tunnels {
+            let known = before.and_then(|before| match before.forward {
+                Forward::Ipip(source) => source,
+                Forward::Nat => None,
+            });
+            (Forward::Ipip(known.or(resolution.source)), no_snat)
+        } else {
+            let snat = self.snat(id, key.address, resolution.source)?;
+            (Forward::Nat, snat.unwrap_or_else(|| before.map_or(no_snat, |before| before.snat)))
         };
-        Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward: Forward::Nat, eligibility })
+        Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward, eligibility })
     }
 
     fn next_hop(&mut self, hop: &crate::neigh::NextHop) -> Result<NextHop, Exhausted> {
@@ -293,21 +364,103 @@ impl Compiler<'_> {
         let listened: BTreeSet<&Name> =
             state.listeners.values().map(|listener| &listener.spec.backend_service).collect();
         let backends = state.configured_backends();
+        let products = state.products();
         for name in listened {
-            let members = backends.values().filter(|backend| backend.key.service == *name);
-            let mut weighted: [Vec<(BackendId, u16)>; 2] = Default::default();
-            for backend in members {
+            let Some(service) = state.backend_services.get(name).map(|stored| &stored.spec) else { continue };
+            let product = products.get(name).copied().unwrap_or_default();
+            let configured = backends.values().filter(|backend| backend.key.service == *name);
+            let mut members: [Members; 2] = Default::default();
+            for backend in configured {
                 let id = BackendId(self.ids.get(Kind::Backend, &backend_name(&backend.key))?);
+                let of_family = &mut members[Family::of(backend.key.address).index()];
+                of_family.configured += 1;
                 if self.is_picked(id) {
-                    weighted[Family::of(backend.key.address).index()].push((id, backend.weight.get().into()));
+                    let weight = self.weight(service, backend);
+                    of_family.picked.push(Picked { id, address: backend.key.socket_addr(), weight });
                 }
             }
             let id = ServiceId(self.ids.get(Kind::Service, name.as_str())?);
-            let picks = weighted
-                .map(|weighted| Picks { turns: Turns::Wheel(wheel(&weighted)), ring: Ring::default() });
-            self.image.services.insert(id, Service { picks, persistence: None, balance_unknown: false });
+            let mut picks: [Picks; 2] = Default::default();
+            for family in Family::ALL {
+                picks[family.index()] = self.picks(id, family, service, product, &members[family.index()]);
+            }
+            let persistence = service
+                .session_persistence
+                .enabled
+                .then(|| service.session_persistence.timeout.as_duration());
+            let balance_unknown = service.effective_unknown_flow() == UnknownFlow::Balance;
+            self.image.services.insert(id, Service { picks, persistence, balance_unknown });
         }
         Ok(())
+    }
+
+    /// The weight of a backend now, in 64ths: lately made eligible, it has a part of it only.
+    fn weight(&self, service: &BackendService, backend: &ConfiguredBackend) -> u16 {
+        let Inputs { now, eligible_since, .. } = *self.inputs;
+        let since = eligible_since
+            .get(&backend.key)
+            .map_or(Duration::MAX, |&since| Duration::from_millis(now.saturating_sub(since)));
+        ramped(backend.weight.get(), since, service.slow_start.as_duration())
+    }
+
+    /// Who gets new connections of a family.
+    fn picks(
+        &mut self,
+        id: ServiceId,
+        family: Family,
+        service: &BackendService,
+        product: LoadBalancerType,
+        members: &Members,
+    ) -> Picks {
+        let weighted = || members.picked.iter().map(|picked| (picked.id, picked.weight));
+        let scheduler = service.effective_scheduler(product);
+        let turns = match scheduler {
+            Scheduler::WeightedRoundRobin => Turns::Wheel(wheel(&weighted().collect::<Vec<_>>())),
+            Scheduler::WeightedLeastConnections => Turns::Fewest(weighted().collect()),
+            Scheduler::SourceIp | Scheduler::FlowHash => Turns::default(),
+        };
+        // `nat` has no use for a ring beside its turns: it knows every flow.
+        if !scheduler.is_hash() && service.forwarding == Forwarding::Nat {
+            return Picks { turns, ring: Ring::default() };
+        }
+        let by = if scheduler == Scheduler::SourceIp { RingKey::Source } else { RingKey::Flow };
+        let desired = members.ring();
+        let is_in_transition =
+            service.effective_connection_tracking(product) == ConnectionTracking::Transition;
+        let slots = if is_in_transition {
+            self.in_transition(id, family, service, &desired)
+        } else {
+            desired.into_iter().map(Slot::clean).collect()
+        };
+        Picks { turns, ring: Ring { by, slots } }
+    }
+
+    /// The slots of a ring whose flows are remembered only while they change hands.
+    fn in_transition(
+        &mut self,
+        id: ServiceId,
+        family: Family,
+        service: &BackendService,
+        desired: &[u16],
+    ) -> Vec<Slot> {
+        let Inputs { state, applied, rings, instant, .. } = *self.inputs;
+        let listeners = state.listeners.values().filter(|listener| {
+            state.backend_services.get(&listener.spec.backend_service).map(|stored| &stored.spec)
+                == Some(service)
+        });
+        let idle = listeners.map(|listener| listener.spec.effective_idle_timeout().as_duration()).max();
+        let idle = idle.unwrap_or_default();
+        let before = match rings.get(&(id, family)) {
+            Some(ring) => ring.clone(),
+            None => {
+                let held = applied.services.get(&id).map(|service| &service.picks[family.index()].ring.slots);
+                Transition::adopt(held.cloned().unwrap_or_default(), instant, idle)
+            }
+        };
+        let ring = before.change(desired, instant, idle);
+        let slots = ring.slots().to_vec();
+        self.rings.insert((id, family), ring);
+        slots
     }
 
     /// Whether a backend gets new connections now.
@@ -339,7 +492,7 @@ impl Compiler<'_> {
                     service: ServiceId(self.ids.get(Kind::Service, listener.spec.backend_service.as_str())?),
                     idle_timeout: listener.spec.effective_idle_timeout().as_duration(),
                     closed_to_new: !listener.spec.enabled,
-                    tracking: Tracking::Nat,
+                    tracking: tracking(state, &listener.spec, balancer.spec.kind),
                 };
                 self.image.listeners.insert(id, entry);
             }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::status::{BackendStatus, InterfaceStatus, VerdictCount};
+use crate::{
+    datapath::{DatapathError, TableUse},
+    model::{Name, Rule},
+    status::{BackendStatus, EventCount, FailOpenStatus, InterfaceStatus, PersistenceStatus, VerdictCount},
+};
 
 /// What the reconciler has brought into the datapath.
 #[derive(Clone, Debug, Default)]
@@ -34,21 +38,53 @@ pub struct Status {
     pub backends: Vec<BackendStatus>,
     /// One for each verdict, in the order of their numbers.
     pub verdicts: Vec<VerdictCount>,
+    /// One for each event, in the order of their numbers.
+    pub events: Vec<EventCount>,
+    /// How full the datapath's tables are.
+    pub tables: Vec<TableUse>,
+    /// One for each backend service and address family.
+    pub fail_open: Vec<FailOpenStatus>,
     /// Where the datapath is attached.
     pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// Persistence entries cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum PersistenceError {
+    /// There is no such service.
+    #[error(transparent)]
+    Unknown(#[from] Rule),
+    /// The datapath cannot be read.
+    #[error("persistence entries cannot be read: {0}")]
+    Datapath(#[from] DatapathError),
+    /// The reconciler is gone.
+    #[error("the agent is shutting down")]
+    ShuttingDown,
+}
+
+/// The answer to [`Handle::persistence`].
+pub(crate) type Persistence = Result<Vec<PersistenceStatus>, PersistenceError>;
+
+/// What the reconciler can be asked; each with where the answer goes.
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// What the datapath does now.
+    Status(oneshot::Sender<Status>),
+    /// Which client comes back to which server; of one service, or of all.
+    Persistence(Option<Name>, oneshot::Sender<Persistence>),
 }
 
 /// A cheap, cloneable door to the reconciler.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) applied: watch::Receiver<Applied>,
-    pub(super) queries: mpsc::Sender<oneshot::Sender<Status>>,
+    pub(super) queries: mpsc::Sender<Query>,
 }
 
 impl Handle {
     /// A handle whose other end is in the hands of a test.
     #[cfg(test)]
-    pub(crate) fn fake() -> (Self, watch::Sender<Applied>, mpsc::Receiver<oneshot::Sender<Status>>) {
+    pub(crate) fn fake() -> (Self, watch::Sender<Applied>, mpsc::Receiver<Query>) {
         let (applied, queries) = (watch::Sender::new(Applied::default()), mpsc::channel(1));
         (Self { applied: applied.subscribe(), queries: queries.0 }, applied, queries.1)
     }
@@ -87,7 +123,21 @@ impl Handle {
     /// What the datapath does now; `None` when the agent is shutting down.
     pub async fn status(&self) -> Option<Status> {
         let (answer, status) = oneshot::channel();
-        self.queries.send(answer).await.ok()?;
+        self.queries.send(Query::Status(answer)).await.ok()?;
         status.await.ok()
+    }
+
+    /// Which client comes back to which server: of one backend service, or of all.
+    ///
+    /// # Errors
+    /// There is no such service, the datapath cannot be read, or the reconciler is gone.
+    pub async fn persistence(
+        &self,
+        service: Option<Name>,
+    ) -> Result<Vec<PersistenceStatus>, PersistenceError> {
+        let (answer, persistence) = oneshot::channel();
+        let query = Query::Persistence(service, answer);
+        self.queries.send(query).await.map_err(|_| PersistenceError::ShuttingDown)?;
+        persistence.await.map_err(|_| PersistenceError::ShuttingDown)?
     }
 }

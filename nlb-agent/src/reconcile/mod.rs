@@ -15,8 +15,9 @@ mod report;
 mod retired;
 mod runner;
 
+pub(crate) use self::handle::Query;
 pub use self::{
-    handle::{Applied, Handle, NotApplied, Status},
+    handle::{Applied, Handle, NotApplied, PersistenceError, Status},
     plan::plan,
     runner::{Inlets, ReconcileError, Reconciler},
 };

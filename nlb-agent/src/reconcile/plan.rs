@@ -1,7 +1,7 @@
 //! From what the datapath holds to what it shall hold: pure.
 //!
 //! Packets meet every state in between, so the order of the changes is part of the plan: what is named comes
-//! before what names it, and goes after it; and a backend expires only when no wheel names it any more.
+//! before what names it, and goes after it; and a backend drains or expires only when nobody can pick it any more.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     changed(egresses, &applied.egresses, |&id, &egress| ops.push(Op::PutEgress(id, egress)));
     changed(snats, &applied.snats, |&(family, slot), &snat| ops.push(Op::PutSnat(family, slot, snat)));
     changed(backends, &applied.backends, |&id, &backend| {
-        if !matches!(backend.state, BackendState::Expired(_)) {
+        if backend.state == BackendState::Serving {
             ops.push(Op::PutBackend(id, backend));
         }
     });
@@ -27,7 +27,7 @@ pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     gone(listeners, &applied.listeners, |&id, &listener| ops.push(Op::RemoveListener(id, listener)));
     gone(services, &applied.services, |&id, _| ops.push(Op::RemoveService(id)));
     changed(backends, &applied.backends, |&id, &backend| {
-        if matches!(backend.state, BackendState::Expired(_)) {
+        if backend.state != BackendState::Serving {
             ops.push(Op::PutBackend(id, backend));
         }
     });

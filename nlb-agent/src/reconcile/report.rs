@@ -1,16 +1,20 @@
 //! What the reconciler tells about the running datapath.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
-use nlb_common::verdict::Verdict;
+use nlb_common::{event::Event, verdict::Verdict};
 
-use super::runner::Reconciler;
+use super::{ids::Kind, runner::Reconciler};
 use crate::{
-    datapath::{BackendId, Datapath, Traffic},
+    datapath::{BackendId, Datapath, Family, PersistenceEntry, ServiceId, Traffic, VipId},
     drain::Phase,
     health::Health,
     model::{BackendKey, Name},
-    status::{BackendCounters, BackendStatus, VerdictCount},
+    status::{BackendCounters, BackendStatus, EventCount, FailOpenStatus, PersistenceStatus, VerdictCount},
 };
 
 /// Every backend, configured or only held, once for each listener that leads to it.
@@ -78,4 +82,69 @@ pub(super) fn verdicts(counts: &[u64]) -> Vec<VerdictCount> {
         .zip(counts)
         .map(|(verdict, &packets)| VerdictCount { name: verdict.name(), meaning: verdict.meaning(), packets })
         .collect()
+}
+
+/// Every event with its count.
+pub(super) fn events(counts: &[u64]) -> Vec<EventCount> {
+    Event::ALL
+        .iter()
+        .zip(counts)
+        .map(|(event, &count)| EventCount { name: event.name(), meaning: event.meaning(), count })
+        .collect()
+}
+
+/// Every service, once for each address family that it has servers of.
+pub(super) fn failing_open<D: Datapath>(reconciler: &Reconciler<D>) -> Vec<FailOpenStatus> {
+    let configured = reconciler.state.configured_backends();
+    let families: BTreeSet<(Name, Family)> =
+        configured.into_keys().map(|key| (key.service, Family::of(key.address))).collect();
+    let status = |place: (Name, Family)| {
+        let failing_open = reconciler.health_view.failing_open.contains(&place);
+        let (backend_service, family) = place;
+        FailOpenStatus { backend_service, family, failing_open }
+    };
+    families.into_iter().map(status).collect()
+}
+
+/// Persistence entries with names in place of numbers; those of `service` only, if it is given. An entry whose service
+/// or VIP has no name any more is of no use to anyone and left out.
+pub(super) fn persistence<D: Datapath>(
+    reconciler: &Reconciler<D>,
+    entries: &[PersistenceEntry],
+    service: Option<&Name>,
+) -> Vec<PersistenceStatus> {
+    // Tables, because there may be millions of entries.
+    let services: BTreeMap<ServiceId, Name> = names(reconciler, Kind::Service, ServiceId);
+    let vips: BTreeMap<VipId, IpAddr> = names(reconciler, Kind::Vip, VipId);
+    let backends: BTreeMap<BackendId, BackendKey> = reconciler.held_backends().collect();
+    let status = |entry: &PersistenceEntry| {
+        let PersistenceEntry { service: id, vip, client, backend, connections, idle } = *entry;
+        let name = services.get(&id).filter(|name| service.is_none_or(|service| service == *name))?;
+        let configured = reconciler.state.backend_services.get(name);
+        let timeout = configured
+            .map_or(Duration::ZERO, |service| service.spec.session_persistence.timeout.as_duration());
+        Some(PersistenceStatus {
+            backend_service: name.clone(),
+            vip: *vips.get(&vip)?,
+            client,
+            // A number that was given to another service's server meanwhile is not what the entry means.
+            backend: backends.get(&backend).filter(|key| key.service == *name).cloned(),
+            connections,
+            remaining: if connections > 0 { timeout } else { timeout.saturating_sub(idle) },
+        })
+    };
+    let mut statuses: Vec<PersistenceStatus> = entries.iter().filter_map(status).collect();
+    statuses
+        .sort_by(|a, b| (&a.backend_service, a.vip, a.client).cmp(&(&b.backend_service, b.vip, b.client)));
+    statuses
+}
+
+/// The names of all numbers of a kind.
+fn names<D: Datapath, Id: Ord, T: std::str::FromStr>(
+    reconciler: &Reconciler<D>,
+    kind: Kind,
+    id: impl Fn(u32) -> Id,
+) -> BTreeMap<Id, T> {
+    let names = reconciler.ids.names(kind);
+    names.filter_map(|(name, number)| Some((id(number), name.parse().ok()?))).collect()
 }

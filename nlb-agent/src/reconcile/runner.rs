@@ -4,20 +4,22 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use nlb_common::abi::ring::index_in;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Applied, Handle, Status,
+    Applied, Handle, Query, Status,
     clock::Clock,
-    compile::{self, HealthView, Inputs, compile},
+    compile::{self, HealthView, Inputs, Rings, compile},
+    handle::Persistence,
     ids::{Exhausted, Ids, Kind},
     memory::{self, difference},
     plan::plan,
@@ -27,11 +29,12 @@ use super::{
 };
 use crate::{
     datapath::{
-        BackendId, Datapath, DatapathError, Family, FlowCounts, Image, ListenerId, Op, SnatRange, SnatSlot,
+        BackendId, Datapath, DatapathError, Eligibility, Family, FlowCounts, Image, ListenerId, Op,
+        SnatRange, SnatSlot,
     },
     drain::{Drains, KnownBackend, Wanted},
     health::{Flip, Health, Targets},
-    model::{AdminState, BackendKey, State, Weight},
+    model::{AdminState, BackendKey, BackendService, Name, State, Weight},
     neigh::View,
     store::{Store, StoreError},
 };
@@ -87,7 +90,7 @@ pub struct Reconciler<D> {
     inlets: Inlets,
     desired: watch::Receiver<(u64, Arc<State>)>,
     applied_tx: watch::Sender<Applied>,
-    queries: mpsc::Receiver<oneshot::Sender<Status>>,
+    queries: mpsc::Receiver<Query>,
 
     pub(super) revision: u64,
     pub(super) state: Arc<State>,
@@ -101,6 +104,10 @@ pub struct Reconciler<D> {
     pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
     host_ports: HostPorts,
     clock: Clock,
+    /// The rings in transition, and how many sweeps there had been when they changed last.
+    rings: Rings,
+    rings_changed: u64,
+    eligible_since: BTreeMap<BackendKey, u64>,
     /// How many sweeps there were, and at which one a backend last named a SNAT address.
     sweeps: u64,
     snat_named: BTreeMap<(Family, SnatSlot), u64>,
@@ -146,6 +153,9 @@ impl<D: Datapath> Reconciler<D> {
             last_configured: BTreeMap::new(),
             host_ports,
             clock: Clock::read(),
+            rings: Rings::new(),
+            rings_changed: 0,
+            eligible_since: BTreeMap::new(),
             sweeps: 0,
             snat_named: BTreeMap::new(),
             is_unsure: false,
@@ -172,10 +182,7 @@ impl<D: Datapath> Reconciler<D> {
                 changed = self.desired.changed() => if changed.is_err() { return },
                 Some(flip) = self.inlets.flips.recv() => self.take_flips(flip),
                 Ok(()) = self.inlets.view.changed() => {}
-                Some(query) = self.queries.recv() => {
-                    // The asker may have gone away.
-                    let _ = query.send(self.status());
-                }
+                Some(query) = self.queries.recv() => self.answer(query),
                 () = sleep(deadline.unwrap_or(SWEEP_EVERY)), if deadline.is_some() => {}
                 _ = tick.tick() => {
                     self.sweep(ticks.is_multiple_of(PORTS_EVERY));
@@ -249,6 +256,7 @@ impl<D: Datapath> Reconciler<D> {
             Ok(flows) => {
                 self.flows = flows;
                 self.sweeps += 1;
+                self.settle_rings();
             }
             Err(error) => error!(%error, "flows cannot be swept"),
         }
@@ -347,12 +355,20 @@ impl<D: Datapath> Reconciler<D> {
             nat_sources: &self.inlets.nat_sources,
             host_ports: &self.host_ports,
             clock: self.clock,
+            now,
+            instant: Instant::now(),
+            eligible_since: &self.eligible_since,
+            rings: &self.rings,
             flows: &self.flows,
             fresh_snats: &fresh_snats,
             applied: &self.image,
             retired: &retired,
         };
-        let desired = compile(&inputs, &mut self.ids)?;
+        let (desired, rings) = compile(&inputs, &mut self.ids)?;
+        if rings != self.rings {
+            self.rings_changed = self.sweeps;
+            self.rings = rings;
+        }
         // Numbers are remembered before the datapath has them: a crash in between must not give them away twice.
         self.remember_ids()?;
         let ops = plan(&desired, &self.image);
@@ -367,7 +383,57 @@ impl<D: Datapath> Reconciler<D> {
         if !ops.is_empty() {
             info!(changes = ops.len(), revision = self.revision, "datapath changed");
         }
+        self.note_eligible(now);
         self.forget(&state)
+    }
+
+    /// Notes since when backends are eligible; those that were so when the agent began, or without its seeing it,
+    /// have their full weight.
+    fn note_eligible(&mut self, now: u64) {
+        let eligible: BTreeSet<BackendKey> = self
+            .held_backends()
+            .filter(|(id, _)| {
+                self.image
+                    .backends
+                    .get(id)
+                    .is_some_and(|backend| backend.eligibility == Eligibility::Eligible)
+            })
+            .map(|(_, key)| key)
+            .collect();
+        self.eligible_since.retain(|key, _| eligible.contains(key));
+        for key in eligible {
+            self.eligible_since.entry(key).or_insert(now);
+        }
+    }
+
+    /// Takes the rings in transition one step on. What a sweep found counts only if it began after the slots had been
+    /// written, and all packets were through that had read them as they were.
+    fn settle_rings(&mut self) {
+        if self.sweeps < self.rings_changed + 2 {
+            return;
+        }
+        let now = Instant::now();
+        let Self { rings, flows, image, .. } = self;
+        let mut has_changed = false;
+        for (&(service, family), ring) in rings.iter_mut().filter(|(_, ring)| !ring.is_clean()) {
+            let is_gone = |backend: u16| !image.backends.contains_key(&BackendId(backend.into()));
+            let len = u32::try_from(ring.slots().len()).unwrap_or(0);
+            let slots = ring.slots().to_vec();
+            let elsewhere: BTreeSet<usize> = flows
+                .recorded
+                .range((service, family, 0, BackendId(0))..=(service, family, u32::MAX, BackendId(u32::MAX)))
+                .map(|&(_, _, position, backend)| (index_in(position, len) as usize, backend))
+                .filter(|(slot, backend)| {
+                    let current = slots.get(*slot).map_or(0, |slot| slot.current());
+                    u32::from(current) != backend.0 && image.backends.contains_key(backend)
+                })
+                .map(|(slot, _)| slot)
+                .collect();
+            has_changed |= !ring.tick(now, |slot| elsewhere.contains(&slot), is_gone).is_empty();
+        }
+        if has_changed {
+            self.rings_changed = self.sweeps;
+        }
     }
 
     /// Computes the health in force, and says when a service begins or ends to fail open.
@@ -409,7 +475,11 @@ impl<D: Datapath> Reconciler<D> {
     fn known(&self) -> BTreeMap<BackendKey, KnownBackend> {
         self.held_backends()
             .map(|(id, key)| {
-                let active_connections = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
+                let held = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
+                // Of a ring's flows that are not recorded nobody knows how many there are.
+                let is_named =
+                    u16::try_from(id.0).is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)));
+                let active_connections = held.max(u64::from(is_named));
                 (key, KnownBackend { active_connections })
             })
             .collect()
@@ -455,6 +525,21 @@ impl<D: Datapath> Reconciler<D> {
         Ok(())
     }
 
+    fn answer(&self, query: Query) {
+        // Whoever asked may have gone away.
+        match query {
+            Query::Status(answer) => drop(answer.send(self.status())),
+            Query::Persistence(service, answer) => drop(answer.send(self.persistence(service.as_ref()))),
+        }
+    }
+
+    fn persistence(&self, service: Option<&Name>) -> Persistence {
+        if let Some(name) = service {
+            self.state.get::<BackendService>(name)?;
+        }
+        Ok(report::persistence(self, &self.datapath.persistence()?, service))
+    }
+
     fn status(&self) -> Status {
         let ids: Vec<BackendId> = self.image.backends.keys().copied().collect();
         let traffic = self.datapath.traffic(&ids).unwrap_or_else(|error| {
@@ -464,6 +549,9 @@ impl<D: Datapath> Reconciler<D> {
         Status {
             backends: report::backends(self, &traffic, now_ms()),
             verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
+            events: report::events(&self.datapath.events().unwrap_or_default()),
+            tables: self.datapath.tables().unwrap_or_default(),
+            fail_open: report::failing_open(self),
             interfaces: self.datapath.interfaces(),
         }
     }

@@ -20,6 +20,9 @@ use crate::{
 /// The first flow that is new: above all that are picked from.
 const FIRST_NEW: u32 = 1 << 22;
 
+/// Half-open flows that there is room for at a time.
+const ROOM: u32 = 4096;
+
 /// What scenarios may share.
 type Key = (Subject, Family, Table);
 
@@ -31,6 +34,8 @@ pub(crate) struct Pool(BTreeMap<Key, Instance>);
 pub(crate) struct Instance {
     program: Program,
     family: Family,
+    /// Whether the balancer sees clients alone.
+    is_tunnel: bool,
     /// The next flow that was never there.
     pub(crate) next: u32,
 }
@@ -70,9 +75,12 @@ impl Instance {
         let program = match scenario.subject {
             Subject::Baseline => Program::Baseline(wrapper.parse_tx.try_clone()?),
             Subject::Reference => Program::Reference(Reference::load(object, family)?),
-            Subject::Nat { servers } => Program::Nlb(Nlb::load(&scene::nat(family, servers))?),
+            Subject::Service { servers, kind } => {
+                Program::Nlb(Nlb::load(&scene::service(family, servers, kind))?)
+            }
         };
-        let mut instance = Self { program, family, next: FIRST_NEW };
+        let is_tunnel = matches!(scenario.subject, Subject::Service { kind: scene::Kind::Ipip(..), .. });
+        let mut instance = Self { program, family, is_tunnel, next: FIRST_NEW };
         match scenario.table {
             Table::Holds(flows) => instance.establish(wrapper, flows)?,
             Table::Full { new, established } => {
@@ -117,6 +125,9 @@ impl Instance {
         if flows == 0 {
             return Ok(());
         }
+        if self.is_tunnel {
+            return self.introduce(wrapper, flows);
+        }
         self.aim(wrapper, Mode::Sequential(flows), [flag::SYN; 2])?;
         match self.program {
             Program::Nlb(_) => self.shake_hands(wrapper, flows)?,
@@ -135,6 +146,19 @@ impl Instance {
             let answer = Frame::tcp(to, from, flag::SYN_ACK).build();
             let answered = nlb.through(&answer)?;
             ensure!(answered.action == Action::Tx, "an answer was not sent on: {answered:02x?}");
+        }
+        Ok(())
+    }
+
+    /// Flows 0, 1, ... with a SYN and an ACK each, no more at a time than there is room for half-open ones.
+    fn introduce(&mut self, wrapper: &mut Wrapper, flows: u32) -> Result<()> {
+        for first in (0..flows).step_by(ROOM as usize) {
+            let count = ROOM.min(flows - first);
+            for flags in [flag::SYN, flag::ACK] {
+                let plan = traffic::plan(self.family, Sender::Clients, Mode::Never, [flags; 2]);
+                wrapper.aim(self.fd(), plan, traffic::start(0, first))?;
+                wrapper.run(count)?;
+            }
         }
         Ok(())
     }

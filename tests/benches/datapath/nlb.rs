@@ -13,7 +13,7 @@ use nlb_agent::{
     config::XdpMode,
     datapath::{
         Datapath as _, Op,
-        aya::{self as kernel, AyaDatapath, Options},
+        aya::{self as kernel, AyaDatapath, Options, Sizes},
     },
 };
 
@@ -42,6 +42,8 @@ impl Nlb {
             interfaces: Vec::new(),
             xdp_mode: XdpMode::Auto,
             log_drops: false,
+            sizes: Sizes::default(),
+            hash_seed: None,
         };
         let mut datapath = AyaDatapath::load(&options)?;
         for op in ops {

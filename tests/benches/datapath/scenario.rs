@@ -1,11 +1,11 @@
 //! The scenarios, as data. To add one, add it to [`all`]; a new kind of subject or table has its place in
 //! [`instance`](crate::instance), a new fate in [`check`](crate::check).
 
-use nlb_agent::datapath::Family;
+use nlb_agent::datapath::{Family, Tracking};
 use nlb_common::{abi::bench::reference, verdict::Verdict};
 
 use crate::{
-    scene::SERVERS,
+    scene::{Kind, SERVERS, Scheduler},
     traffic::{Mode, Sender},
 };
 
@@ -16,8 +16,8 @@ pub(crate) enum Subject {
     Baseline,
     /// The reference balancer.
     Reference,
-    /// The datapath with a `nat` service of so many servers, weighted round robin.
-    Nat { servers: usize },
+    /// The datapath with a service of so many servers.
+    Service { servers: usize, kind: Kind },
 }
 
 /// What is in its tables.
@@ -79,6 +79,10 @@ const NAT_ROOM: u32 = 220_000;
 const NAT_OVERRUN: u32 = 400_000;
 /// New flows that surely fill the reference's table.
 const REFERENCE_OVERRUN: u32 = reference::FLOWS + reference::FLOWS / 8;
+/// New flows that surely fill every set of half-open ones.
+const HALF_OPEN_OVERRUN: u32 = 1 << 18;
+/// New flows that half of the half-open ones are left free by.
+const NEW_FLOWS: u32 = 16_384;
 /// Flows that stay in a flood.
 const FLOOD_FLOWS: u32 = 10_000;
 
@@ -86,7 +90,9 @@ const FLOOD_FLOWS: u32 = 10_000;
 pub(crate) fn all() -> Vec<Scenario> {
     Family::ALL
         .into_iter()
-        .flat_map(|family| [baseline(family), references(family), nat(family)].concat())
+        .flat_map(|family| {
+            [baseline(family), references(family), ipip(family), schedulers(family), nat(family)].concat()
+        })
         .collect()
 }
 
@@ -149,11 +155,74 @@ fn references(family: Family) -> Vec<Scenario> {
     scenarios
 }
 
+/// A tunnel with full tracking and with none but in transition: what there is for the reference.
+fn ipip(family: Family) -> Vec<Scenario> {
+    let existing = |name: &str, kind, (flows, label)| Scenario {
+        name: format!("{name} existing {label} {family}"),
+        family,
+        subject: Subject::Service { servers: SERVERS, kind },
+        table: Table::Holds(1_000_000),
+        sender: Sender::Clients,
+        mode: Mode::any_of(flows),
+        verdicts: &[Verdict::Forward as u32],
+        fate: Fate::Encapsulated,
+        reference: Some(format!("reference existing {label} {family}")),
+    };
+    let full = Kind::Ipip(Tracking::Full, Scheduler::RoundRobin);
+    let transition = Kind::Ipip(Tracking::Transition, Scheduler::FlowHash);
+    let mut scenarios = vec![Scenario {
+        name: format!("ipip miss {family}"),
+        sender: Sender::Bystanders,
+        mode: Mode::Random(1_000),
+        verdicts: &[Verdict::PassNotOurs as u32],
+        fate: Fate::Passed,
+        reference: Some(format!("reference miss {family}")),
+        ..existing("ipip", full, FLOWS[0])
+    }];
+    scenarios.extend(FLOWS.map(|flows| existing("ipip", full, flows)));
+    scenarios.extend(
+        FLOWS.map(|flows| Scenario {
+            table: Table::Holds(0),
+            ..existing("ipip transition", transition, flows)
+        }),
+    );
+    scenarios.push(Scenario {
+        name: format!("ipip flood {family}"),
+        table: Table::Full { new: HALF_OPEN_OVERRUN, established: FLOOD_FLOWS },
+        mode: Mode::Flood(FLOOD_FLOWS),
+        reference: Some(format!("reference flood {family}")),
+        ..existing("ipip", full, FLOWS[0])
+    });
+    scenarios
+}
+
+/// First packets of flows, by who picks the server. Few enough for the table of half-open flows.
+fn schedulers(family: Family) -> Vec<Scenario> {
+    let new = |name: &str, servers, scheduler| Scenario {
+        name: format!("ipip new {name} {family}"),
+        family,
+        subject: Subject::Service { servers, kind: Kind::Ipip(Tracking::Full, scheduler) },
+        table: Table::Renewed { new: 0, packets: NEW_FLOWS },
+        sender: Sender::Clients,
+        mode: Mode::Never,
+        verdicts: &[Verdict::Forward as u32],
+        fate: Fate::Encapsulated,
+        reference: Some(format!("reference new {family}")),
+    };
+    vec![
+        new("wrr", SERVERS, Scheduler::RoundRobin),
+        new("wlc", SERVERS, Scheduler::LeastConnections),
+        new("wlc, 1000 servers", 10 * SERVERS, Scheduler::LeastConnections),
+        new("source_ip", SERVERS, Scheduler::SourceIp),
+        new("flow_hash", SERVERS, Scheduler::FlowHash),
+    ]
+}
+
 fn nat(family: Family) -> Vec<Scenario> {
     let forward = |(flows, label)| Scenario {
         name: format!("nat forward {label} {family}"),
         family,
-        subject: Subject::Nat { servers: SERVERS },
+        subject: Subject::Service { servers: SERVERS, kind: Kind::Nat },
         table: Table::Holds(NAT_TABLE),
         sender: Sender::Clients,
         mode: Mode::any_of(flows),
@@ -176,7 +245,7 @@ fn nat(family: Family) -> Vec<Scenario> {
     scenarios.extend(flows.iter().map(|&(flows, label)| Scenario {
         name: format!("nat reply {label} {family}"),
         // One server, so that any reply is from it.
-        subject: Subject::Nat { servers: 1 },
+        subject: Subject::Service { servers: 1, kind: Kind::Nat },
         sender: Sender::Server,
         mode: Mode::any_of(flows),
         verdicts: &[Verdict::Reply as u32],

@@ -7,11 +7,14 @@ use std::{
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Family, Listener, ListenerId, LocalAddress,
-        NextHop, Op, Service, ServiceId, Snat, SnatRange, SnatSlot, VipId,
+        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Listener,
+        ListenerId, LocalAddress, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId, Snat, SnatRange,
+        SnatSlot, Tracking, Turns, VipId,
     },
     model::Protocol,
+    schedule::{Member, bits_for, identity, ring},
 };
+use nlb_common::abi::ring::Slot;
 
 /// Index of the loopback device, which every network namespace has: packets come in there, and leave.
 pub(crate) const INTERFACE: u32 = 1;
@@ -66,7 +69,7 @@ pub(crate) fn server(family: Family, index: usize) -> SocketAddr {
 
 /// Which server has this address.
 pub(crate) fn server_index(family: Family, at: IpAddr) -> Option<usize> {
-    (0..SERVERS).find(|&index| server(family, index).ip() == at)
+    (0..10 * SERVERS).find(|&index| server(family, index).ip() == at)
 }
 
 /// The MAC address of the `index`-th server.
@@ -85,9 +88,47 @@ pub(crate) fn balancer(family: Family) -> IpAddr {
     snat(family, 0)
 }
 
-/// A listener whose service has so many servers of the family, round robin, `nat`; in an order in which an agent would
-/// write it.
-pub(crate) fn nat(family: Family, servers: usize) -> Vec<Op> {
+/// How packets reach servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Rewritten.
+    Nat,
+    /// In a tunnel.
+    Ipip(Tracking, Scheduler),
+}
+
+/// Who gets new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scheduler {
+    /// All in turn.
+    RoundRobin,
+    /// The one with the fewest.
+    LeastConnections,
+    /// By the client's address.
+    SourceIp,
+    /// By the flow.
+    FlowHash,
+}
+
+/// A service with these servers, all of one weight, and a ring beside its turns, as tunnels have it.
+fn picked_by(scheduler: Scheduler, family: Family, ids: &[BackendId]) -> Service {
+    let members: Vec<_> = (ids.iter())
+        .map(|id| Member { item: id.0 as u16, identity: identity(server(family, id.0 as usize)), weight: 1 })
+        .collect();
+    let slots = ring(&members, bits_for(ids.len())).into_iter().map(Slot::clean).collect();
+    let by = if scheduler == Scheduler::SourceIp { RingKey::Source } else { RingKey::Flow };
+    let turns = match scheduler {
+        Scheduler::RoundRobin => Turns::Wheel(ids.to_vec()),
+        Scheduler::LeastConnections => Turns::Fewest(ids.iter().map(|&id| (id, 1)).collect()),
+        Scheduler::SourceIp | Scheduler::FlowHash => Turns::default(),
+    };
+    let mut service = Service { balance_unknown: true, ..Service::default() };
+    service.picks[family.index()] = Picks { turns, ring: Ring { by, slots } };
+    service
+}
+
+/// A listener whose service has so many servers of the family; in an order in which an agent would write it.
+pub(crate) fn service(family: Family, servers: usize, service: Kind) -> Vec<Op> {
     let (vip_id, service_id, egress) = (VipId(1), ServiceId(1), EgressId(1));
     let mut ops = vec![Op::PutEgress(egress, Egress { ifindex: INTERFACE, mac: EGRESS_MAC, vlan: None })];
     for slot in 0..SNATS {
@@ -103,13 +144,22 @@ pub(crate) fn nat(family: Family, servers: usize) -> Vec<Op> {
             state: BackendState::Serving,
             next_hop: Some(NextHop { egress, mac: server_mac(index) }),
             snat: SnatRange { first: SnatSlot(0), count: SNATS },
+            forward: match service {
+                Kind::Nat => Forward::Nat,
+                Kind::Ipip(..) => Forward::Ipip(Some(balancer(family))),
+            },
+            eligibility: Eligibility::Eligible,
         };
         ops.push(Op::PutBackend(id, backend));
     }
-    let mut service = Service::default();
-    service.wheels[family.index()] = ids;
+    let (tracking, scheduler) = match service {
+        Kind::Nat => (Tracking::Nat, Scheduler::RoundRobin),
+        Kind::Ipip(tracking, scheduler) => (tracking, scheduler),
+    };
     let listener = Listener {
         vip: vip_id,
+        address: vip(family).ip(),
+        tracking,
         protocol: Protocol::Tcp,
         port: VIP_PORT,
         service: service_id,
@@ -117,7 +167,7 @@ pub(crate) fn nat(family: Family, servers: usize) -> Vec<Op> {
         closed_to_new: false,
     };
     ops.extend([
-        Op::PutService(service_id, service),
+        Op::PutService(service_id, picked_by(scheduler, family, &ids)),
         Op::PutListener(ListenerId(1), listener),
         Op::PutAddress(vip(family).ip(), LocalAddress { vip: Some(vip_id), ..LocalAddress::default() }),
     ]);

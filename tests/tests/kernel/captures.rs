@@ -244,7 +244,7 @@ fn check_sent(bytes: &[u8], name: &str) {
     let (_, port) =
         ports(protocol, payload).unwrap_or_else(|| panic!("{name}: not to be read: {bytes:02x?}"));
     if name == "FORWARD" {
-        let family = nlb_agent::datapath::Family::of(to);
+        let family = Family::of(to);
         let servers = [0, 1, 2].map(|index| scene::server(family, index));
         assert!(servers.contains(&SocketAddr::new(to, port)), "{bytes:02x?}");
     }

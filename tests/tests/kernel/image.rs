@@ -147,7 +147,7 @@ service 4095 v6 [] ring by source {32767:4}
 service 4095 balances unknown flows
 backend 1 10.1.0.11:8080 serving eligible snat=0+4 via=1023 02:00:00:00:00:fe
 backend 2 10.1.0.12:65535 expired-reset eligible snat=3+1 unresolved
-backend 3 10.1.0.13:80 draining-silent@77 eligible snat=0+1 via=1023 02:00:00:00:00:fe
+backend 3 10.1.0.13:80 draining-silent eligible snat=0+1 via=1023 02:00:00:00:00:fe
 backend 4 10.1.0.14:80 serving weight-0 ipip=10.1.0.1 unresolved
 backend 5 [fd00:1::15]:80 serving unhealthy ipip=fd00:1::1 unresolved
 backend 6 10.1.0.16:80 serving draining ipip unresolved

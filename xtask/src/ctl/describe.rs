@@ -30,7 +30,8 @@ pub(super) async fn run(agent: &Agent, args: &Args, screen: &mut Screen<'_>) -> 
             lines.push(("vips".to_owned(), balancer.addresses.join(", ")));
             Vec::new()
         }
-        Manifest::BackendService(_) => {
+        Manifest::BackendService(service) => {
+            lines.extend(service.left_open());
             let mut backends = backends::list(agent).await?;
             backends.retain(|backend| backend.backend_service == args.name);
             backends.iter().map(backends::Backend::columns).collect()

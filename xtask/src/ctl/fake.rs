@@ -22,6 +22,8 @@ pub(super) struct Script {
     pub(super) resources: Vec<resource::Resource>,
     /// The answers to `ListBackends`; the last one is given again and again.
     pub(super) backends: VecDeque<Vec<pb::Backend>>,
+    /// The answer to `ListPersistence`.
+    pub(super) persistence: Vec<pb::PersistenceEntry>,
     /// The answer to `GetDatapathStats`.
     pub(super) stats: pb::DatapathStats,
     /// What it refuses every write with.
@@ -211,5 +213,15 @@ impl pb::status_server::Status for Service {
         _: Request<pb::GetDatapathStatsRequest>,
     ) -> Result<Response<pb::DatapathStats>, Status> {
         Ok(Response::new(self.script.lock().unwrap().stats.clone()))
+    }
+
+    async fn list_persistence(
+        &self,
+        request: Request<pb::ListPersistenceRequest>,
+    ) -> Result<Response<pb::ListPersistenceResponse>, Status> {
+        let pb::ListPersistenceRequest { backend_service } = request.into_inner();
+        let mut script = self.script.lock().unwrap();
+        script.requests.push(format!("persistence {backend_service:?}"));
+        Ok(Response::new(pb::ListPersistenceResponse { entries: script.persistence.clone() }))
     }
 }

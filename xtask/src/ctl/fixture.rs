@@ -78,6 +78,8 @@ pub(super) fn resources() -> Vec<Resource> {
             on_all_unhealthy: pb::OnAllUnhealthy::FailOpen.into(),
             on_unhealthy: pb::OnUnhealthy::Keep.into(),
             unknown_flow: pb::UnknownFlow::Reset.into(),
+            session_persistence: Some(pb::SessionPersistence { enabled: true, timeout: seconds(1440) }),
+            slow_start: seconds(30),
             server_groups: vec!["shop-servers".to_owned()],
             ..Default::default()
         }),

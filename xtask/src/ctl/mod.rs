@@ -18,6 +18,7 @@ mod fixture;
 mod get;
 mod kind;
 mod manifest;
+mod persistence;
 mod screen;
 mod server;
 mod stats;
@@ -61,10 +62,12 @@ enum Command {
     Delete(delete::Args),
     /// Show the servers as the datapath sees them: health, draining, counters.
     Backends(backends::Args),
+    /// Show which server a client comes back to, and for how long yet.
+    Persistence(persistence::Args),
     /// Take a server out of service and put it back.
     #[command(subcommand)]
     Server(server::Command),
-    /// Show what became of the packets, and where the datapath is attached.
+    /// Show what became of the packets, how full the tables are, and where the datapath is attached.
     Stats(stats::Args),
 }
 
@@ -98,6 +101,7 @@ async fn execute(args: Args, screen: &mut Screen<'_>) -> Result<(), Error> {
         Command::Describe(args) => describe::run(&agent, &args, screen).await,
         Command::Delete(args) => delete::run(&agent, args, screen).await,
         Command::Backends(args) => backends::run(&agent, &args, screen).await,
+        Command::Persistence(args) => persistence::run(&agent, &args, screen).await,
         Command::Server(command) => server::run(&agent, command, screen).await,
         Command::Stats(args) => stats::run(&agent, &args, screen).await,
     }

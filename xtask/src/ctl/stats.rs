@@ -1,4 +1,4 @@
-use nlb_proto::v1::{DatapathStats, GetDatapathStatsRequest, Interface, VerdictCount};
+use nlb_proto::v1::{DatapathStats, EventCount, GetDatapathStatsRequest, Interface, Memory, VerdictCount};
 use serde::Serialize;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Show the verdicts no packet has met, too; json and yaml always do.
+    /// Show the verdicts no packet has met and the events that never happened, too; json and yaml always do.
     #[arg(long)]
     all: bool,
     /// How to write them.
@@ -20,6 +20,8 @@ pub(super) struct Args {
 #[derive(Debug, Serialize)]
 struct Stats {
     verdicts: Vec<Verdict>,
+    events: Vec<Event>,
+    tables: Vec<TableUse>,
     interfaces: Vec<Attachment>,
 }
 
@@ -31,12 +33,28 @@ struct Verdict {
 }
 
 #[derive(Debug, Serialize)]
+struct Event {
+    name: String,
+    count: u64,
+    meaning: String,
+}
+
+/// A table of the datapath: entries, and what all of it takes.
+#[derive(Debug, Serialize)]
+struct TableUse {
+    name: String,
+    capacity: u64,
+    used: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
 struct Attachment {
     name: String,
     xdp_mode: String,
 }
 
-/// Shows the verdict counters and the interfaces.
+/// Shows the counters of verdicts and events, the tables and the interfaces.
 pub(super) async fn run(agent: &Agent, args: &Args, screen: &mut Screen<'_>) -> Result<(), Error> {
     let stats =
         Stats::from(agent.answer(agent.status().get_datapath_stats(GetDatapathStatsRequest {})).await?);
@@ -71,6 +89,12 @@ fn tables(stats: &Stats, all: bool, screen: &mut Screen<'_>) -> Result<(), Error
         screen.line("no packet was counted yet")?;
     }
     screen.table(&verdicts, false)?;
+    for further in [event_rows(&stats.events, all), stats.tables.iter().map(TableUse::columns).collect()] {
+        if !further.is_empty() {
+            screen.line("")?;
+            screen.table(&further, false)?;
+        }
+    }
     screen.line("")?;
     if interfaces.is_empty() {
         screen.line("attached to no interface")?;
@@ -78,13 +102,41 @@ fn tables(stats: &Stats, all: bool, screen: &mut Screen<'_>) -> Result<(), Error
     screen.table(&interfaces, false)
 }
 
+/// The rows of the events that happened, or of all.
+fn event_rows(events: &[Event], all: bool) -> Vec<Vec<Column>> {
+    let shown = events.iter().filter(|event| all || event.count > 0);
+    let row = |Event { name, count, meaning }: &Event| {
+        vec![Column::new("EVENT", name), Column::new("COUNT", count), Column::new("MEANING", meaning)]
+    };
+    shown.map(row).collect()
+}
+
+impl TableUse {
+    /// The row of a table.
+    fn columns(&self) -> Vec<Column> {
+        let Self { name, capacity, used, bytes } = self;
+        let percent = used.saturating_mul(100).checked_div(*capacity).unwrap_or(0);
+        vec![
+            Column::new("TABLE", name),
+            Column::new("USED", used),
+            Column::new("CAPACITY", capacity),
+            Column::new("FULL", format!("{percent}%")),
+            Column::new("MEMORY", format!("{} KiB", bytes.div_ceil(1024))),
+        ]
+    }
+}
+
 impl From<DatapathStats> for Stats {
     fn from(wire: DatapathStats) -> Self {
-        let DatapathStats { verdicts, interfaces } = wire;
+        let DatapathStats { verdicts, interfaces, events, tables } = wire;
         let verdict = |VerdictCount { name, packets, meaning }| Verdict { name, packets, meaning };
+        let event = |EventCount { name, count, meaning }| Event { name, count, meaning };
+        let table = |Memory { name, capacity, used, bytes }| TableUse { name, capacity, used, bytes };
         let attachment = |Interface { name, xdp_mode }| Attachment { name, xdp_mode };
         Self {
             verdicts: verdicts.into_iter().map(verdict).collect(),
+            events: events.into_iter().map(event).collect(),
+            tables: tables.into_iter().map(table).collect(),
             interfaces: interfaces.into_iter().map(attachment).collect(),
         }
     }

@@ -63,7 +63,8 @@ async fn yaml_is_the_manifest() {
         (
             "get bs shop-web -o yaml",
             "kind: BackendService\nname: shop-web\ndescription: 'the shop: pages'\nprotocol: tcp\nport: 8080\n\
-             scheduler: weighted_round_robin\nforwarding: nat\nconnection_draining: 300s\n\
+             scheduler: weighted_round_robin\nsession_persistence:\n  enabled: true\n  timeout: 1440s\n\
+             slow_start: 30s\nforwarding: nat\nconnection_draining: 300s\n\
              on_drain_expiry: silent\nhealth_check:\n  protocol: http\n  interval: 1s\n  timeout: 1500ms\n  \
              healthy_threshold: 2\n  method: GET\n  path: /healthz\n  expected_codes: 2xx,3xx\n  enabled: true\n\
              on_all_unhealthy: fail_open\non_unhealthy: keep\nunknown_flow: reset\nserver_groups:\n- shop-servers\n\
@@ -110,6 +111,10 @@ async fn tables_show_a_row_per_resource() {
         assert_eq!(output(&agent, line).await, expected, "{line}");
     }
     assert!(output(&agent, "get lb -o wide").await.contains("app=shop,team=web"));
+    let services = output(&agent, "get bs -o wide").await;
+    for part in ["SCHEDULER", "PERSISTENCE", "1440s", "SLOW START", "30s", "TRACKING", "default"] {
+        assert!(services.contains(part), "{part:?} is not in\n{services}");
+    }
     let empty = FakeAgent::start(Script::default());
     assert_eq!(output(&empty, "get bs").await, "no backend services\n");
     assert_eq!(output(&empty, "get bs -o json").await, "[]\n");
@@ -124,7 +129,14 @@ async fn describe_shows_every_field_and_what_belongs_to_it() {
         ("describe ls shop-http", vec!["idle_timeout     1800s", "vips             10.0.0.10, 2001:db8::10"]),
         (
             "describe bs shop-web",
-            vec!["health_check.interval           1s", "draining 12s", "CONNECT_FAILED"],
+            vec![
+                "health_check.interval           1s",
+                "session_persistence.timeout     1440s",
+                "slow_start                      30s",
+                "connection_tracking             full (default), behind a dnlb none",
+                "draining 12s",
+                "CONNECT_FAILED",
+            ],
         ),
         ("describe sg shop-servers", vec!["revision  1", "[2001:db8::b]:8080", "draining"]),
     ] {
@@ -217,20 +229,80 @@ async fn wait_tells_what_is_left_until_nothing_is() {
 }
 
 #[tokio::test]
+async fn persistence_shows_who_comes_back_where() {
+    let entry = pb::PersistenceEntry {
+        backend_service: "shop-web".to_owned(),
+        vip: "10.0.0.10".to_owned(),
+        client: "10.9.0.5".to_owned(),
+        server_group: "shop-servers".to_owned(),
+        server: "a".to_owned(),
+        address: "10.1.0.11".to_owned(),
+        port: 8080,
+        connections: 2,
+        remaining: seconds(1440),
+    };
+    let gone = pb::PersistenceEntry {
+        client: "10.9.0.6".to_owned(),
+        connections: 0,
+        remaining: Some(Duration { seconds: 11, nanos: 1 }),
+        server_group: String::new(),
+        server: String::new(),
+        address: String::new(),
+        port: 0,
+        ..entry.clone()
+    };
+    let agent = FakeAgent::start(Script { persistence: vec![entry, gone], ..Default::default() });
+    assert_eq!(
+        output(&agent, "persistence").await,
+        "SERVICE   VIP        CLIENT    SERVER          CONNECTIONS  REMAINING\n\
+         shop-web  10.0.0.10  10.9.0.5  shop-servers/a  2            1440s\n\
+         shop-web  10.0.0.10  10.9.0.6  gone            0            12s\n"
+    );
+    assert!(output(&agent, "persistence -o wide").await.contains("10.1.0.11:8080"));
+    let json = output(&agent, "persistence --service shop-web -o json").await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let expected = serde_json::json!({
+        "backend_service": "shop-web", "vip": "10.0.0.10", "client": "10.9.0.5", "server_group": "shop-servers",
+        "server": "a", "address": "10.1.0.11", "port": 8080, "connections": 2, "remaining_seconds": 1440,
+    });
+    assert_eq!(json[0], expected);
+    assert!(output(&agent, "persistence -o yaml").await.contains("remaining_seconds: 12"));
+    assert_eq!(
+        agent.requests(),
+        ["persistence \"\"", "persistence \"\"", "persistence \"shop-web\"", "persistence \"\""]
+    );
+    let empty = FakeAgent::start(Script::default());
+    assert_eq!(output(&empty, "persistence").await, "no persistence entries\n");
+    assert_eq!(output(&empty, "persistence -o json").await, "[]\n");
+}
+
+#[tokio::test]
 async fn stats_hide_what_never_happened() {
     let verdict =
         |name: &str, packets| pb::VerdictCount { name: name.to_owned(), packets, meaning: "why".to_owned() };
+    let event =
+        |name: &str, count| pb::EventCount { name: name.to_owned(), count, meaning: "how".to_owned() };
     let stats = pb::DatapathStats {
         verdicts: vec![verdict("FORWARD", 5), verdict("DROP_NO_LISTENER", 0)],
         interfaces: vec![pb::Interface { name: "eth0".to_owned(), xdp_mode: "driver".to_owned() }],
+        events: vec![event("CONN_EVICTED", 6), event("PERSISTENCE_FULL", 0)],
+        tables: vec![
+            pb::Memory { name: "FLOWS_V4".to_owned(), capacity: 8, used: 7, bytes: 1025 },
+            pb::Memory { name: "ODD".to_owned(), capacity: 0, used: 0, bytes: 0 },
+        ],
     };
     let agent = FakeAgent::start(Script { stats, ..Default::default() });
     assert_eq!(
         output(&agent, "stats").await,
-        "VERDICT  PACKETS  MEANING\nFORWARD  5        why\n\nINTERFACE  XDP MODE\neth0       driver\n"
+        "VERDICT  PACKETS  MEANING\nFORWARD  5        why\n\n\
+         EVENT         COUNT  MEANING\nCONN_EVICTED  6      how\n\n\
+         TABLE     USED  CAPACITY  FULL  MEMORY\n\
+         FLOWS_V4  7     8         87%   2 KiB\nODD       0     0         0%    0 KiB\n\n\
+         INTERFACE  XDP MODE\neth0       driver\n"
     );
     for line in ["stats --all", "stats -o json", "stats -o yaml"] {
-        assert!(output(&agent, line).await.contains("DROP_NO_LISTENER"), "{line}");
+        let out = output(&agent, line).await;
+        assert!(out.contains("DROP_NO_LISTENER") && out.contains("PERSISTENCE_FULL"), "{line}");
     }
 }
 

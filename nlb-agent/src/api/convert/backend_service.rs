@@ -1,12 +1,14 @@
 use nlb_proto::v1 as wire;
 
 use super::{
-    Invalid, Wire, WireEnum, health_check,
+    Invalid, Wire, WireEnum,
+    enums::as_written,
+    health_check,
     invalid::{At as _, duration, required, to_wire_duration},
     mask,
     meta::{Header, labels, timestamp},
 };
-use crate::model::{BackendService, Draft, Name, Port, Stored};
+use crate::model::{BackendService, Draft, Name, Port, SessionPersistence, Stored};
 
 impl Wire for wire::BackendService {
     type Model = BackendService;
@@ -14,6 +16,7 @@ impl Wire for wire::BackendService {
     mask! {
         description, labels, protocol, port, scheduler, forwarding, connection_draining, on_drain_expiry,
         health_check, on_all_unhealthy, on_unhealthy, unknown_flow, server_groups,
+        session_persistence, slow_start, connection_tracking,
     }
 
     fn name(&self) -> &str {
@@ -44,14 +47,24 @@ impl Wire for wire::BackendService {
             on_unhealthy,
             unknown_flow,
             server_groups,
+            session_persistence,
+            slow_start,
+            connection_tracking,
         } = self;
         let server_groups = server_groups.iter().enumerate();
         let spec = BackendService {
             protocol: WireEnum::from_wire("protocol", protocol)?
                 .ok_or_else(|| Invalid::Missing { field: "protocol".to_owned() })?,
             port: Port::try_from(port).at("port")?,
-            scheduler: WireEnum::from_wire("scheduler", scheduler)?.unwrap_or_default(),
+            scheduler: WireEnum::from_wire("scheduler", scheduler)?,
+            session_persistence: session_persistence
+                .map(persistence_from_wire)
+                .transpose()
+                .map_err(|invalid| invalid.within("session_persistence"))?
+                .unwrap_or_default(),
+            slow_start: duration("slow_start", slow_start)?.unwrap_or_default(),
             forwarding: WireEnum::from_wire("forwarding", forwarding)?.unwrap_or_default(),
+            connection_tracking: WireEnum::from_wire("connection_tracking", connection_tracking)?,
             connection_draining: duration("connection_draining", connection_draining)?.unwrap_or_default(),
             on_drain_expiry: WireEnum::from_wire("on_drain_expiry", on_drain_expiry)?.unwrap_or_default(),
             health_check: health_check
@@ -60,7 +73,7 @@ impl Wire for wire::BackendService {
                 .map_err(|invalid| invalid.within("health_check"))?,
             on_all_unhealthy: WireEnum::from_wire("on_all_unhealthy", on_all_unhealthy)?.unwrap_or_default(),
             on_unhealthy: WireEnum::from_wire("on_unhealthy", on_unhealthy)?.unwrap_or_default(),
-            unknown_flow: WireEnum::from_wire("unknown_flow", unknown_flow)?.unwrap_or_default(),
+            unknown_flow: WireEnum::from_wire("unknown_flow", unknown_flow)?,
             server_groups: server_groups
                 .map(|(index, name)| required(&format!("server_groups[{index}]"), name))
                 .collect::<Result<_, _>>()?,
@@ -73,7 +86,10 @@ impl Wire for wire::BackendService {
             protocol,
             port,
             scheduler,
+            session_persistence,
+            slow_start,
             forwarding,
+            connection_tracking,
             connection_draining,
             on_drain_expiry,
             health_check,
@@ -92,15 +108,28 @@ impl Wire for wire::BackendService {
             revision: meta.revision,
             protocol: protocol.to_wire(),
             port: port.get().into(),
-            scheduler: scheduler.to_wire(),
+            scheduler: as_written(*scheduler),
             forwarding: forwarding.to_wire(),
             connection_draining: Some(to_wire_duration(connection_draining.as_duration())),
             on_drain_expiry: on_drain_expiry.to_wire(),
             health_check: health_check.as_ref().map(health_check::to_wire),
             on_all_unhealthy: on_all_unhealthy.to_wire(),
             on_unhealthy: on_unhealthy.to_wire(),
-            unknown_flow: unknown_flow.to_wire(),
+            unknown_flow: as_written(*unknown_flow),
             server_groups: server_groups.iter().map(ToString::to_string).collect(),
+            session_persistence: Some(persistence_to_wire(*session_persistence)),
+            slow_start: Some(to_wire_duration(slow_start.as_duration())),
+            connection_tracking: as_written(*connection_tracking),
         }
     }
+}
+
+fn persistence_from_wire(persistence: wire::SessionPersistence) -> Result<SessionPersistence, Invalid> {
+    let wire::SessionPersistence { enabled, timeout } = persistence;
+    Ok(SessionPersistence { enabled, timeout: duration("timeout", timeout)?.unwrap_or_default() })
+}
+
+fn persistence_to_wire(persistence: SessionPersistence) -> wire::SessionPersistence {
+    let SessionPersistence { enabled, timeout } = persistence;
+    wire::SessionPersistence { enabled, timeout: Some(to_wire_duration(timeout.as_duration())) }
 }

@@ -12,6 +12,11 @@ pub(crate) trait WireEnum: Sized {
     fn from_wire(field: &str, number: i32) -> Result<Option<Self>, Invalid>;
 }
 
+/// The number of what an operator may leave open; 0: left open.
+pub(super) fn as_written<E: WireEnum>(value: Option<E>) -> i32 {
+    value.map_or(0, WireEnum::to_wire)
+}
+
 /// Pairs the variants of an enum of the model with those of the same name on the wire.
 macro_rules! wire_enum {
     ($model:ty, $wire:ty, [$($variant:ident),+]) => {
@@ -37,14 +42,19 @@ macro_rules! wire_enum {
     };
 }
 
-wire_enum!(model::LoadBalancerType, wire::load_balancer::Type, [Nlb]);
+wire_enum!(model::LoadBalancerType, wire::load_balancer::Type, [Nlb, Dnlb]);
 wire_enum!(model::Protocol, wire::Protocol, [Tcp, Udp]);
-wire_enum!(model::Scheduler, wire::Scheduler, [WeightedRoundRobin]);
-wire_enum!(model::Forwarding, wire::Forwarding, [Nat]);
+wire_enum!(
+    model::Scheduler,
+    wire::Scheduler,
+    [WeightedRoundRobin, WeightedLeastConnections, SourceIp, FlowHash]
+);
+wire_enum!(model::Forwarding, wire::Forwarding, [Nat, Ipip]);
+wire_enum!(model::ConnectionTracking, wire::ConnectionTracking, [Full, Transition, None]);
 wire_enum!(model::OnDrainExpiry, wire::OnDrainExpiry, [Reset, Silent]);
 wire_enum!(model::OnAllUnhealthy, wire::OnAllUnhealthy, [FailOpen, FailClosed]);
 wire_enum!(model::OnUnhealthy, wire::OnUnhealthy, [Keep, Reset]);
-wire_enum!(model::UnknownFlow, wire::UnknownFlow, [Reset]);
+wire_enum!(model::UnknownFlow, wire::UnknownFlow, [Reset, Balance]);
 wire_enum!(model::AdminState, wire::AdminState, [Enabled, Draining, Disabled]);
 wire_enum!(model::HealthProtocol, wire::health_check::Protocol, [Tcp, Http]);
 wire_enum!(model::HttpMethod, wire::health_check::Method, [Head, Get]);

@@ -81,7 +81,7 @@ pub(crate) fn required<T: FromStr<Err = InvalidField>>(field: &str, text: &str) 
 }
 
 /// Text that may be left out.
-pub(super) fn optional<T: FromStr<Err = InvalidField>>(
+pub(crate) fn optional<T: FromStr<Err = InvalidField>>(
     field: &str,
     text: &str,
 ) -> Result<Option<T>, Invalid> {

@@ -2,8 +2,9 @@ use nlb_proto::v1 as wire;
 
 use super::{WireEnum as _, invalid::to_wire_duration};
 use crate::{
+    datapath::TableUse,
     model::BackendKey,
-    status::{BackendCounters, BackendStatus, InterfaceStatus, VerdictCount},
+    status::{BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, VerdictCount},
 };
 
 /// The message that shows a backend.
@@ -37,6 +38,41 @@ pub(crate) fn backend(status: BackendStatus) -> wire::Backend {
 pub(crate) fn verdict(count: &VerdictCount) -> wire::VerdictCount {
     let VerdictCount { name, meaning, packets } = *count;
     wire::VerdictCount { name: name.to_owned(), packets, meaning: meaning.to_owned() }
+}
+
+/// The message that shows an event.
+pub(crate) fn event(event: &EventCount) -> wire::EventCount {
+    let EventCount { name, meaning, count } = *event;
+    wire::EventCount { name: name.to_owned(), count, meaning: meaning.to_owned() }
+}
+
+/// The message that shows a table.
+pub(crate) fn table(table: &TableUse) -> wire::Memory {
+    let TableUse { name, capacity, used, bytes } = *table;
+    wire::Memory { name: name.to_owned(), capacity, used, bytes }
+}
+
+/// The message that shows a persistence entry.
+pub(crate) fn persistence(status: PersistenceStatus) -> wire::PersistenceEntry {
+    let PersistenceStatus { backend_service, vip, client, backend, connections, remaining } = status;
+    let entry = wire::PersistenceEntry {
+        backend_service: backend_service.into(),
+        vip: vip.to_string(),
+        client: client.to_string(),
+        connections,
+        remaining: Some(to_wire_duration(remaining)),
+        ..Default::default()
+    };
+    match backend {
+        None => entry,
+        Some(BackendKey { service: _, group, server, address, port }) => wire::PersistenceEntry {
+            server_group: group.into(),
+            server: server.into(),
+            address: address.to_string(),
+            port: port.get().into(),
+            ..entry
+        },
+    }
 }
 
 /// The message that shows an interface.

@@ -112,15 +112,24 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn session_persistence()(enabled: bool, timeout in duration()) -> wire::SessionPersistence {
+        wire::SessionPersistence { enabled, timeout }
+    }
+}
+
+prop_compose! {
     fn backend_service()(
-        name in name(), port in number(), protocol in enumeration(), policies in prop::array::uniform6(0..=1i32),
-        connection_draining in duration(), health_check in option::of(health_check()),
-        server_groups in vec(name(), 0..2),
+        name in name(), port in number(), protocol in enumeration(), policies in prop::array::uniform7(0..=2i32),
+        durations in (duration(), duration()), health_check in option::of(health_check()),
+        server_groups in vec(name(), 0..2), session_persistence in option::of(session_persistence()),
     ) -> wire::BackendService {
-        let [scheduler, forwarding, on_drain_expiry, on_all_unhealthy, on_unhealthy, unknown_flow] = policies;
+        let [scheduler, forwarding, on_drain_expiry, on_all_unhealthy, on_unhealthy, unknown_flow, connection_tracking] =
+            policies;
+        let (connection_draining, slow_start) = durations;
         wire::BackendService {
             name, port, protocol, scheduler, forwarding, connection_draining, on_drain_expiry, health_check,
-            on_all_unhealthy, on_unhealthy, unknown_flow, server_groups, ..Default::default()
+            on_all_unhealthy, on_unhealthy, unknown_flow, server_groups, session_persistence, slow_start,
+            connection_tracking, ..Default::default()
         }
     }
 }
@@ -192,6 +201,21 @@ fn refusals_name_field_value_and_what_is_allowed() {
         (
             wire::BackendService { connection_draining: seconds(-1), ..service() },
             "connection_draining: -1 s and 0 ns is no duration: it must be 0 or more",
+        ),
+        (
+            wire::BackendService { slow_start: seconds(3601), ..service() },
+            "slow_start: 3601s is out of range: 0s-3600s allowed",
+        ),
+        (
+            wire::BackendService {
+                session_persistence: Some(wire::SessionPersistence { enabled: true, timeout: seconds(0) }),
+                ..service()
+            },
+            "session_persistence.timeout: 0s is out of range: 1s-86400s allowed",
+        ),
+        (
+            wire::BackendService { connection_tracking: 9, ..service() },
+            "connection_tracking: 9 is no value of it: 1 (CONNECTION_TRACKING_FULL), 2 (CONNECTION_TRACKING_TRANSITION), 3 (CONNECTION_TRACKING_NONE) are allowed",
         ),
         (
             wire::BackendService { server_groups: vec!["a".to_owned(), String::new()], ..service() },

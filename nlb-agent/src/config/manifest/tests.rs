@@ -29,6 +29,7 @@ protocol: tcp
 port: 8080
 scheduler: weighted_round_robin
 forwarding: nat
+session_persistence: {enabled: true, timeout: 1440s}
 connection_draining: 300s
 health_check: {protocol: http, path: /healthz, interval: 1s, timeout: 500ms, healthy_threshold: 2, unhealthy_threshold: 2}
 server_groups: [shop-servers]
@@ -52,7 +53,7 @@ fn the_example_of_the_contract_is_read() {
             ("shop.yaml:3", (Kind::LoadBalancer, &name("shop"))),
             ("shop.yaml:8", (Kind::ServerGroup, &name("shop-servers"))),
             ("shop.yaml:21", (Kind::BackendService, &name("shop-web"))),
-            ("shop.yaml:32", (Kind::Listener, &name("shop-http"))),
+            ("shop.yaml:33", (Kind::Listener, &name("shop-http"))),
         ]
     );
     let AnyDraft::ServerGroup(group) = &manifests[1].draft else { panic!("a group") };
@@ -60,6 +61,7 @@ fn the_example_of_the_contract_is_read() {
     assert_eq!(group.spec.servers[1].weight.get(), 3);
     let AnyDraft::BackendService(service) = &manifests[2].draft else { panic!("a service") };
     assert_eq!(service.description.as_str(), "what answers");
+    assert!(service.spec.session_persistence.enabled);
     let check = service.spec.health_check.as_ref().expect("given");
     assert_eq!(check.timeout.to_string(), "500ms");
     assert!(check.enabled);
@@ -111,6 +113,22 @@ fn errors_name_file_line_field_value_and_what_is_allowed() {
             "kind: BackendService\nname: x\nprotocol: tcp\nport: 1\nhealth_check:\n  path: healthz",
             "f.yaml:8: health_check.path: \"healthz\" is no path: '/' and what follows it, at most 1000 printable ASCII characters, no spaces and no '#'",
         ),
+        (
+            "kind: BackendService\nname: x\nprotocol: tcp\nport: 1\nscheduler: random",
+            "f.yaml:7: scheduler: unknown variant `random`, expected one of `weighted_round_robin`, `weighted_least_connections`, `source_ip`, `flow_hash`",
+        ),
+        (
+            "kind: BackendService\nname: x\nprotocol: tcp\nport: 1\nsession_persistence:\n  timeout: 86401s",
+            "f.yaml:8: session_persistence.timeout: 86401s is out of range: 1s-86400s allowed",
+        ),
+        (
+            "kind: BackendService\nname: x\nprotocol: tcp\nport: 1\nslow_start: 1500ms",
+            "f.yaml:7: slow_start: 1500ms is too fine: whole seconds allowed",
+        ),
+        (
+            "kind: BackendService\nname: x\nprotocol: tcp\nport: 1\nconnection_tracking: some",
+            "f.yaml:7: connection_tracking: unknown variant `some`, expected one of `full`, `transition`, `none`",
+        ),
         ("kind: BackendService\nname: x\nprotocol: tcp", "f.yaml:3: missing field `port`"),
         (
             "kind: BackendService\nname: x\nport: 0\nprotocol: tcp",
@@ -142,5 +160,28 @@ fn broken_yaml_names_the_line() {
 fn an_error_in_a_later_document_names_its_line_in_the_file() {
     let yaml = SHOP.replace("port: 80\n", "port: 80000\n");
     let error = parse("shop.yaml", &yaml).expect_err("out of range").to_string();
-    assert_eq!(error, "shop.yaml:36: port: 80000 is out of range: 1-65535 allowed");
+    assert_eq!(error, "shop.yaml:37: port: 80000 is out of range: 1-65535 allowed");
+}
+
+#[test]
+fn the_fields_of_the_flow_engine_are_read() {
+    use crate::model::{
+        ConnectionTracking, Forwarding, LoadBalancerType, Scheduler, SessionPersistence, UnknownFlow,
+    };
+
+    let yaml = "{kind: LoadBalancer, name: d, type: dnlb, addresses: [10.0.0.10]}\n---\n\
+        {kind: BackendService, name: x, protocol: udp, port: 53, scheduler: flow_hash, slow_start: 30, \
+        session_persistence: {enabled: true, timeout: 60s}, forwarding: ipip, connection_tracking: transition, \
+        unknown_flow: balance}";
+    let manifests = parse("f", yaml).expect("legal; whether it goes together is the model's to say");
+    let AnyDraft::LoadBalancer(balancer) = &manifests[0].draft else { panic!("a balancer") };
+    assert_eq!(balancer.spec.kind, LoadBalancerType::Dnlb);
+    let AnyDraft::BackendService(service) = &manifests[1].draft else { panic!("a service") };
+    let timeout = "60s".parse().expect("legal");
+    assert_eq!(service.spec.session_persistence, SessionPersistence { enabled: true, timeout });
+    assert_eq!(service.spec.slow_start.to_string(), "30s");
+    assert_eq!(service.spec.scheduler, Some(Scheduler::FlowHash));
+    assert_eq!(service.spec.forwarding, Forwarding::Ipip);
+    assert_eq!(service.spec.connection_tracking, Some(ConnectionTracking::Transition));
+    assert_eq!(service.spec.unknown_flow, Some(UnknownFlow::Balance));
 }

@@ -36,7 +36,10 @@ use self::{
     tables::Maps,
     write::Clock,
 };
-use super::{BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, SnatSlot, Traffic};
+use super::{
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
+    Traffic,
+};
 use crate::{config::XdpMode, status::InterfaceStatus};
 
 /// What the kernel's datapath is opened with.
@@ -243,6 +246,14 @@ impl Datapath for AyaDatapath {
 
     fn events(&self) -> Result<Vec<u64>, DatapathError> {
         self.read_events()
+    }
+
+    fn tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        self.read_tables()
+    }
+
+    fn persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        self.read_persistence()
     }
 
     fn interfaces(&self) -> Vec<InterfaceStatus> {

@@ -6,16 +6,23 @@ use aya::maps::{MapData, PerCpuArray};
 use nlb_common::abi::{
     active::Active,
     backend::state,
-    counters,
+    counters, flow,
     listener::Entry,
     maps::name,
+    persistence,
     service::{self, Stretch},
 };
+use nlb_common::ticks::Ticks;
 
-use super::{AyaDatapath, encode, loader::map_error};
+use super::{
+    AyaDatapath, encode,
+    loader::map_error,
+    sweep::{FlowTable, Found, Persistence},
+    tables::Maps,
+};
 use crate::datapath::{
-    BackendId, DatapathError, EgressId, Family, Image, ListenerId, Picks, Service, ServiceId, SnatSlot,
-    Traffic,
+    BackendId, DatapathError, EgressId, Family, Image, ListenerId, PersistenceEntry, Picks, Service,
+    ServiceId, SnatSlot, TableUse, Traffic, VipId,
 };
 
 impl AyaDatapath {
@@ -120,6 +127,60 @@ impl AyaDatapath {
                 Ok((id, Traffic { active: active.count().into(), ..traffic }))
             })
             .collect()
+    }
+
+    /// How full the tables are that fill with traffic.
+    pub(super) fn read_tables(&self) -> Result<Vec<TableUse>, DatapathError> {
+        let [flows, half_open] = FlowTable::all(&self.maps);
+        let Maps { flows: flow_sets, half_open: half_open_sets, persistence: sets, .. } = &self.maps;
+        let table = |name, entry: usize, entries: u64, used| TableUse {
+            name,
+            capacity: entries,
+            used,
+            bytes: entries * entry as u64,
+        };
+        let flow_entries = |sets: u32| u64::from(sets) * flow::WAYS as u64;
+        let persistence_entries = u64::from(sets.len()) * persistence::WAYS as u64;
+        let entry = size_of::<flow::FlowEntry>();
+        Ok(vec![
+            // An entry's link is a table of its own.
+            table(name::FLOWS, entry + size_of::<u32>(), flow_entries(flow_sets.len()), flows.used()?),
+            table(name::HALF_OPEN, entry, flow_entries(half_open_sets.len()), half_open.used()?),
+            table(
+                name::PERSISTENCE,
+                size_of::<persistence::PersistenceEntry>(),
+                persistence_entries,
+                Persistence(sets).entries()?.len() as u64,
+            ),
+        ])
+    }
+
+    pub(super) fn read_persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {
+        let mut families = BTreeMap::new();
+        let mut image = Image::default();
+        self.read_listeners(&mut image)?;
+        for listener in image.listeners.values() {
+            families.insert(listener.vip, Family::of(listener.address));
+        }
+        let now = super::now();
+        let entries = Persistence(&self.maps.persistence).entries()?;
+        Ok(entries
+            .into_iter()
+            .filter_map(|Found { client, owner, used }| {
+                let vip = VipId(owner.vip());
+                // An entry of a VIP that is gone is of no use to anybody, and ends by itself.
+                let family = *families.get(&vip)?;
+                let idle = if used.connections() == 0 { used.last_used().age(now) } else { Ticks(0) };
+                Some(PersistenceEntry {
+                    service: ServiceId(owner.service()),
+                    vip,
+                    client: encode::narrow(family, client),
+                    backend: BackendId(owner.backend()),
+                    connections: used.connections(),
+                    idle: idle.to_duration(),
+                })
+            })
+            .collect())
     }
 
     pub(super) fn read_events(&self) -> Result<Vec<u64>, DatapathError> {

@@ -78,6 +78,89 @@ fn every_rule_that_binds_resources_is_checked() {
             "backend service x: server_groups: servers is listed twice",
         ),
         (
+            "the port of a listener is kept where ports are not translated",
+            |s| {
+                put::<BackendService>(s, "x", "{protocol: tcp, port: 8080, forwarding: ipip}");
+                put::<Listener>(s, "x", &listener("shop", 81, "x"));
+            },
+            "listener x: port: 81 is not that of backend service x, whose forwarding: ipip leaves ports as they are: 8080 allowed",
+        ),
+        (
+            "the port of a server is kept where ports are not translated",
+            |s| {
+                put::<BackendService>(
+                    s,
+                    "x",
+                    "{protocol: tcp, port: 8080, forwarding: ipip, server_groups: [servers]}",
+                );
+            },
+            "backend service x: server_groups: server servers/b has port 9090, but forwarding: ipip leaves ports as they are: 0 and 8080 allowed",
+        ),
+        (
+            "a dnlb's listeners have no idle timeout",
+            |s| {
+                dnlb(s, "");
+                let listener = listener("d", 80, "x").replace('}', ", idle_timeout: 60s}");
+                put::<Listener>(s, "x", &listener);
+            },
+            "listener x: idle_timeout: 60s has no meaning, because load balancer d is of type dnlb, which remembers no flows: leave it out",
+        ),
+        (
+            "a service is served by one product",
+            |s| {
+                dnlb(s, "");
+                put::<LoadBalancer>(s, "n", "addresses: [10.0.0.12]");
+                put::<Listener>(s, "n", &listener("n", 80, "x"));
+            },
+            "backend service x: listener n belongs to a load balancer of type nlb, listener x to one of type dnlb: only one type allowed; give one of them a backend service of its own",
+        ),
+        (
+            "a dnlb does not translate",
+            |s| {
+                put::<LoadBalancer>(s, "d", "{type: dnlb, addresses: [10.0.0.11]}");
+                put::<Listener>(s, "x", &listener("d", 80, "web"));
+                s.listeners.remove(&name("http"));
+            },
+            "backend service web: forwarding: nat does not go with listener x of load balancer d, which is of type dnlb: ipip allowed",
+        ),
+        (
+            "a dnlb's scheduler is a hash",
+            |s| dnlb(s, "scheduler: weighted_least_connections"),
+            "backend service x: scheduler: weighted_least_connections does not go with listener x of load balancer d, which is of type dnlb: source_ip and flow_hash allowed",
+        ),
+        (
+            "a dnlb tracks nothing",
+            |s| dnlb(s, "connection_tracking: full"),
+            "backend service x: connection_tracking: full does not go with listener x of load balancer d, which is of type dnlb: none allowed",
+        ),
+        (
+            "a dnlb tracks nothing, not even for a while",
+            |s| dnlb(s, "connection_tracking: transition, scheduler: flow_hash"),
+            "backend service x: connection_tracking: transition does not go with listener x of load balancer d, which is of type dnlb: none allowed",
+        ),
+        (
+            "a dnlb has no persistence",
+            |s| dnlb(s, "session_persistence: {enabled: true}"),
+            "backend service x: session_persistence.enabled: true does not go with listener x of load balancer d, which is of type dnlb: false allowed",
+        ),
+        (
+            "a dnlb has no slow start",
+            |s| dnlb(s, "slow_start: 30s"),
+            "backend service x: slow_start: 30s does not go with listener x of load balancer d, which is of type dnlb: 0s allowed",
+        ),
+        (
+            "an nlb tracks something",
+            |s| {
+                put::<BackendService>(
+                    s,
+                    "x",
+                    "{protocol: tcp, port: 81, forwarding: ipip, connection_tracking: none}",
+                );
+                put::<Listener>(s, "x", &listener("shop", 81, "x"));
+            },
+            "backend service x: connection_tracking: none does not go with listener x of load balancer shop, which is of type nlb: full and transition allowed",
+        ),
+        (
             "server names are unique in a group",
             |s| {
                 put::<ServerGroup>(
@@ -140,6 +223,76 @@ fn every_rule_that_binds_resources_is_checked() {
     }
 }
 
+/// Rows: fields of a backend service, expected message.
+#[test]
+fn fields_of_a_backend_service_go_together() {
+    for (fields, expected) in [
+        (
+            "connection_tracking: none",
+            "connection_tracking: none does not go with forwarding: nat, which finds the client of a reply by its flow: full allowed",
+        ),
+        (
+            "connection_tracking: transition, scheduler: source_ip",
+            "connection_tracking: transition does not go with forwarding: nat, which finds the client of a reply by its flow: full allowed",
+        ),
+        (
+            "unknown_flow: balance",
+            "unknown_flow: balance does not go with forwarding: nat, which cannot pick up a connection in the middle: reset allowed",
+        ),
+        (
+            "forwarding: ipip, connection_tracking: transition",
+            "scheduler: weighted_round_robin does not go with connection_tracking: transition, where a flow's server is found by a hash: source_ip and flow_hash allowed",
+        ),
+        (
+            "forwarding: ipip, connection_tracking: none, scheduler: weighted_least_connections",
+            "scheduler: weighted_least_connections does not go with connection_tracking: none, where a flow's server is found by a hash: source_ip and flow_hash allowed",
+        ),
+        (
+            "forwarding: ipip, connection_tracking: transition, scheduler: flow_hash, session_persistence: {enabled: true}",
+            "session_persistence.enabled: true does not go with connection_tracking: transition, which does not see a client's last connection end: false allowed",
+        ),
+        (
+            "scheduler: source_ip, slow_start: 30s",
+            "slow_start: 30s does not go with scheduler: source_ip, whose shares are those of the weights at all times: 0s allowed",
+        ),
+    ] {
+        let mut state = shop();
+        put::<BackendService>(&mut state, "x", &format!("{{protocol: tcp, port: 8080, {fields}}}"));
+        let error = state.check().expect_err(fields);
+        assert_eq!(error.to_string(), format!("backend service x: {expected}"), "{fields}");
+    }
+}
+
+#[test]
+fn what_goes_together_is_legal() {
+    for fields in [
+        "scheduler: weighted_least_connections, slow_start: 1h, session_persistence: {enabled: true, timeout: 1s}",
+        "slow_start: 30s",
+        "scheduler: flow_hash, session_persistence: {enabled: true}",
+        "connection_tracking: full, unknown_flow: reset",
+        "forwarding: ipip, unknown_flow: balance",
+        "forwarding: ipip, unknown_flow: reset, session_persistence: {enabled: true}",
+        "forwarding: ipip, connection_tracking: transition, scheduler: source_ip",
+        "forwarding: ipip, connection_tracking: none, session_persistence: {timeout: 60s}",
+    ] {
+        let mut state = shop();
+        put::<BackendService>(&mut state, "x", &format!("{{protocol: tcp, port: 8080, {fields}}}"));
+        state.check().expect(fields);
+    }
+    for fields in ["", "scheduler: flow_hash, connection_tracking: none, unknown_flow: balance"] {
+        let mut state = shop();
+        dnlb(&mut state, fields);
+        put::<ServerGroup>(
+            &mut state,
+            "direct",
+            "servers: [{name: a, address: 10.1.0.1}, {name: b, address: 10.1.0.2, port: 80}]",
+        );
+        let service = state.backend_services.get_mut(&name("x")).expect("put");
+        service.spec.server_groups.push(name("direct"));
+        state.check().expect(fields);
+    }
+}
+
 #[test]
 fn what_no_rule_forbids_is_legal() {
     let mut state = shop();
@@ -168,4 +321,15 @@ fn what_no_rule_forbids_is_legal() {
 
 fn put<R: crate::model::Resource>(state: &mut State, name: &str, spec: &str) {
     state.upsert(draft::<R>(name, spec), NOW).expect("nothing immutable is touched");
+}
+
+/// A dnlb `d`, and a service `x` with a listener of it.
+fn dnlb(state: &mut State, fields: &str) {
+    put::<LoadBalancer>(state, "d", "{type: dnlb, addresses: [10.0.0.11]}");
+    put::<BackendService>(state, "x", &format!("{{protocol: tcp, port: 80, forwarding: ipip, {fields}}}"));
+    put::<Listener>(state, "x", &listener("d", 80, "x"));
+}
+
+fn listener(load_balancer: &str, port: u16, service: &str) -> String {
+    format!("{{load_balancer: {load_balancer}, protocol: tcp, port: {port}, backend_service: {service}}}")
 }

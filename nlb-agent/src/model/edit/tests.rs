@@ -86,6 +86,25 @@ fn operations_that_break_a_rule_are_refused_and_change_nothing() {
             "backend service web: port cannot be changed from 8080 to 81: create another backend service instead",
         ),
         (
+            "a backend service's forwarding is immutable",
+            |s| {
+                s.upsert(
+                    draft::<BackendService>("web", "{protocol: tcp, port: 8080, forwarding: ipip}"),
+                    LATER,
+                )
+                .map(drop)
+            },
+            "backend service web: forwarding cannot be changed from nat to ipip: create another backend service instead",
+        ),
+        (
+            "a load balancer's type is immutable",
+            |s| {
+                s.upsert(draft::<LoadBalancer>("shop", "{type: dnlb, addresses: [10.0.0.10]}"), LATER)
+                    .map(drop)
+            },
+            "load balancer shop: type cannot be changed from nlb to dnlb: create another load balancer instead",
+        ),
+        (
             "a group in use stays",
             |s| s.delete::<ServerGroup>(&name("servers"), None, Referrers::Refuse).map(drop),
             "server group servers is in use by backend service web: delete that first, or cascade",

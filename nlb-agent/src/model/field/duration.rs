@@ -71,6 +71,16 @@ duration! {
 }
 
 duration! {
+    /// How long a client comes back to the server it had, after its last connection.
+    PersistenceTime, Seconds, 1_000..=86_400_000
+}
+
+duration! {
+    /// For how long the share of a server that is new or healthy again grows; zero: it has all of it at once.
+    SlowStart, Seconds, 0..=3_600_000
+}
+
+duration! {
     /// From the start of one probe to the start of the next.
     ProbeInterval, Milliseconds, 1_000..=300_000
 }
@@ -93,6 +103,18 @@ impl IdleTimeout {
 impl Default for DrainTime {
     fn default() -> Self {
         Self(Duration::from_secs(300))
+    }
+}
+
+impl Default for PersistenceTime {
+    fn default() -> Self {
+        Self(Duration::from_secs(1440))
+    }
+}
+
+impl Default for SlowStart {
+    fn default() -> Self {
+        Self(Duration::ZERO)
     }
 }
 
@@ -237,6 +259,12 @@ mod tests {
         check::<DrainTime>("0", Ok("0s"));
         check::<DrainTime>("3600s", Ok("3600s"));
         check::<DrainTime>("4000s", Err("4000s is out of range: 0s-3600s allowed"));
+        check::<PersistenceTime>("0s", Err("0s is out of range: 1s-86400s allowed"));
+        check::<PersistenceTime>("1s", Ok("1s"));
+        check::<PersistenceTime>("86401s", Err("86401s is out of range: 1s-86400s allowed"));
+        check::<SlowStart>("0", Ok("0s"));
+        check::<SlowStart>("1h", Ok("3600s"));
+        check::<SlowStart>("3601s", Err("3601s is out of range: 0s-3600s allowed"));
         check::<ProbeInterval>("999ms", Err("999ms is out of range: 1s-300s allowed"));
         check::<ProbeInterval>("1500ms", Ok("1500ms"));
         check::<ProbeInterval>("5m", Ok("300s"));
@@ -251,6 +279,8 @@ mod tests {
     fn timeouts_of_connections_are_whole_seconds() {
         check::<IdleTimeout>("1500ms", Err("1500ms is too fine: whole seconds allowed"));
         check::<DrainTime>("500ms", Err("500ms is too fine: whole seconds allowed"));
+        check::<PersistenceTime>("1500ms", Err("1500ms is too fine: whole seconds allowed"));
+        check::<SlowStart>("500ms", Err("500ms is too fine: whole seconds allowed"));
         let error = ProbeTimeout::try_from(Duration::from_nanos(100_000_001)).expect_err("too fine");
         assert_eq!(error.to_string(), "100000001ns is too fine: whole milliseconds allowed");
     }
@@ -266,6 +296,8 @@ mod tests {
         assert_eq!(IdleTimeout::default_for(Protocol::Tcp).to_string(), "1800s");
         assert_eq!(IdleTimeout::default_for(Protocol::Udp).to_string(), "300s");
         assert_eq!(DrainTime::default().to_string(), "300s");
+        assert_eq!(PersistenceTime::default().to_string(), "1440s");
+        assert_eq!(SlowStart::default().to_string(), "0s");
         assert_eq!(ProbeInterval::default().to_string(), "3s");
         assert_eq!(ProbeTimeout::default().to_string(), "5s");
     }

@@ -16,7 +16,7 @@ use serde::{Deserializer, de};
 pub(super) use self::number::optional_port;
 pub use self::{
     codes::ExpectedCodes,
-    duration::{DrainTime, IdleTimeout, ProbeInterval, ProbeTimeout},
+    duration::{DrainTime, IdleTimeout, PersistenceTime, ProbeInterval, ProbeTimeout, SlowStart},
     error::InvalidField,
     number::{Port, Threshold, Weight},
     protocol::Protocol,

@@ -18,7 +18,13 @@ pub(in crate::ctl) struct BackendService {
     #[serde(skip_serializing_if = "Option::is_none")]
     scheduler: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    session_persistence: Option<SessionPersistence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     forwarding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_tracking: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_draining: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +40,22 @@ pub(in crate::ctl) struct BackendService {
     server_groups: Vec<String>,
     #[serde(flatten)]
     pub(super) tail: Tail,
+}
+
+/// Whether a client comes back to the server it had.
+#[derive(Debug, Serialize)]
+struct SessionPersistence {
+    enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+}
+
+impl SessionPersistence {
+    /// "1440s", or "off"
+    fn summary(&self) -> String {
+        let timeout = self.timeout.clone().unwrap_or_else(|| "on".to_owned());
+        if self.enabled { timeout } else { "off".to_owned() }
+    }
 }
 
 /// A backend service's health check.
@@ -78,6 +100,7 @@ impl HealthCheck {
 impl BackendService {
     pub(super) fn columns(&self) -> Vec<Column> {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let or_default = |field: &Option<String>| field.clone().unwrap_or_else(|| "default".to_owned());
         vec![
             Column::new("PROTOCOL", text(&self.protocol)),
             Column::new("PORT", self.port),
@@ -86,10 +109,31 @@ impl BackendService {
                 self.health_check.as_ref().map_or("off".to_owned(), HealthCheck::summary),
             ),
             Column::new("SERVER GROUPS", self.server_groups.join(" ")),
-            Column::wide("SCHEDULER", text(&self.scheduler)),
+            Column::wide("SCHEDULER", or_default(&self.scheduler)),
+            Column::wide(
+                "PERSISTENCE",
+                self.session_persistence.as_ref().map_or("off".to_owned(), SessionPersistence::summary),
+            ),
+            Column::wide("SLOW START", text(&self.slow_start)),
             Column::wide("FORWARDING", text(&self.forwarding)),
+            Column::wide("TRACKING", or_default(&self.connection_tracking)),
             Column::wide("DRAINING", text(&self.connection_draining)),
         ]
+    }
+
+    /// What holds for the fields that the manifest leaves open: name of the field, default.
+    pub(in crate::ctl) fn left_open(&self) -> Vec<(String, String)> {
+        let unknown_flow = match self.forwarding.as_deref() {
+            Some("ipip") => "balance (default)",
+            _ => "reset (default)",
+        };
+        let fields = [
+            ("scheduler", &self.scheduler, "weighted_round_robin (default), behind a dnlb source_ip"),
+            ("connection_tracking", &self.connection_tracking, "full (default), behind a dnlb none"),
+            ("unknown_flow", &self.unknown_flow, unknown_flow),
+        ];
+        let open = fields.into_iter().filter(|(_, written, _)| written.is_none());
+        open.map(|(field, _, default)| (field.to_owned(), default.to_owned())).collect()
     }
 }
 
@@ -114,13 +158,19 @@ impl From<pb::BackendService> for BackendService {
             on_unhealthy,
             unknown_flow,
             server_groups,
+            session_persistence,
+            slow_start,
+            connection_tracking,
         } = wire;
         Self {
             head: Head::new(name, description, labels),
             protocol: spelled(protocol, pb::Protocol::as_str_name),
             port,
             scheduler: spelled(scheduler, pb::Scheduler::as_str_name),
+            session_persistence: session_persistence.map(SessionPersistence::from),
+            slow_start: slow_start.map(duration_text),
             forwarding: spelled(forwarding, pb::Forwarding::as_str_name),
+            connection_tracking: spelled(connection_tracking, pb::ConnectionTracking::as_str_name),
             connection_draining: connection_draining.map(duration_text),
             on_drain_expiry: spelled(on_drain_expiry, pb::OnDrainExpiry::as_str_name),
             health_check: health_check.map(HealthCheck::from),
@@ -130,6 +180,13 @@ impl From<pb::BackendService> for BackendService {
             server_groups,
             tail: Tail::new(id, created_at, updated_at, revision),
         }
+    }
+}
+
+impl From<pb::SessionPersistence> for SessionPersistence {
+    fn from(wire: pb::SessionPersistence) -> Self {
+        let pb::SessionPersistence { enabled, timeout } = wire;
+        Self { enabled, timeout: timeout.map(duration_text) }
     }
 }
 

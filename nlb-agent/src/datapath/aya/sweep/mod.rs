@@ -14,7 +14,7 @@ pub(super) use self::{
     conns::{Reserved, Tables},
     end::Ends,
     flows::FlowTable,
-    persistence::Persistence,
+    persistence::{Found, Persistence},
 };
 use super::tables::Maps;
 use crate::datapath::{DatapathError, ServiceId};
