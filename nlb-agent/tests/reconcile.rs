@@ -13,7 +13,7 @@ use nlb_agent::{
     config::manifest,
     datapath::{
         BackendFlows, BackendId, BackendState, Datapath, Family, FlowCounts, Image, Op, PersistenceEntry,
-        TableUse,
+        Service, TableUse,
         fake::FakeDatapath,
         faulty::{Fault, FaultyDatapath},
     },
@@ -482,7 +482,7 @@ fn assert_consistent(image: &Image, op: &Op) {
             "{op:?} leaves a listener without service:\n{image}"
         );
     }
-    for backend in image.services.values().flat_map(|service| service.backends()) {
+    for backend in image.services.values().flat_map(Service::backends) {
         let state = image.backends.get(&backend).map(|backend| backend.state);
         assert_eq!(
             state,

@@ -250,7 +250,7 @@ fn is_available<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
     // SAFETY: `entry` comes from `at`; if the entry changes hands meanwhile, the swap that follows fails.
     let (last_seen, listener) =
         unsafe { (shared::read(&raw const (*entry).last_seen), shared::read(&raw const (*entry).listener)) };
-    let idle = listener::at(listener).map_or(Ticks(0), |listener| listener.idle_timeout());
+    let idle = listener::at(listener).map_or(Ticks(0), listener::Listening::idle_timeout);
     Ticks(last_seen).age(now) > conn::timeout(seen.state(), idle)
 }
 

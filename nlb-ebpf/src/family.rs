@@ -233,14 +233,14 @@ macro_rules! by_themselves {
         /// [`Tables::take`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $take(backend: u32, hash: u64) -> u64 {
+        pub(crate) extern "C" fn $take(backend: u32, hash: u64) -> u64 {
             untaken(conn::take::<$family>(backend, hash))
         }
 
         /// [`Tables::step`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $step(index: u32, seen: u32, what: u32) -> u32 {
+        pub(crate) extern "C" fn $step(index: u32, seen: u32, what: u32) -> u32 {
             let (direction, flags) = unpacked(what);
             conn::step::<$family>(index, Status(seen), direction, flags);
             0
@@ -249,14 +249,14 @@ macro_rules! by_themselves {
         /// [`Tables::name`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $name(hash: u64, index: u32) -> u32 {
+        pub(crate) extern "C" fn $name(hash: u64, index: u32) -> u32 {
             conn_set::insert::<$family>(hash, index).into()
         }
 
         /// [`Tables::unname`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $unname(hash: u64, index: u32) -> u32 {
+        pub(crate) extern "C" fn $unname(hash: u64, index: u32) -> u32 {
             conn_set::remove::<$family>(hash, index);
             0
         }

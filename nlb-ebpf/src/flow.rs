@@ -114,7 +114,7 @@ pub(crate) fn touch(entry: Entry, seen: Value, now: Ticks) {
 /// Notes what the last segments from a client do to its flow. The verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn note_end(key: u64, hash: u64, flags: u32) -> u32 {
+pub(crate) extern "C" fn note_end(key: u64, hash: u64, flags: u32) -> u32 {
     let flags = Flags(flags as u8);
     let Some(sets) = sets(hash) else {
         return 0;
@@ -135,7 +135,7 @@ pub extern "C" fn note_end(key: u64, hash: u64, flags: u32) -> u32 {
 /// Ends a flow of the flow table and frees its entry. The verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn end_flow(key: u64, hash: u64) -> u32 {
+pub(crate) extern "C" fn end_flow(key: u64, hash: u64) -> u32 {
     if let Some(sets) = sets(hash)
         && let Some((place, _)) = flow_set::find(sets, key)
     {
@@ -147,7 +147,7 @@ pub extern "C" fn end_flow(key: u64, hash: u64) -> u32 {
 /// Closes a flow of the flow table whose server's time is over. The verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn close_flow(key: u64, hash: u64) -> u32 {
+pub(crate) extern "C" fn close_flow(key: u64, hash: u64) -> u32 {
     if let Some(sets) = sets(hash)
         && let Some((place, _)) = flow_set::find(sets, key)
     {
@@ -159,7 +159,7 @@ pub extern "C" fn close_flow(key: u64, hash: u64) -> u32 {
 /// Ends a half-open flow and frees its entry. The verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn end_half_open(key: u64, hash: u64) -> u32 {
+pub(crate) extern "C" fn end_half_open(key: u64, hash: u64) -> u32 {
     if let Some(sets) = half_open(hash)
         && let Some((place, _)) = flow_set::find(sets, key)
     {
@@ -178,7 +178,7 @@ pub(crate) fn insert(hash: u64, new: New) -> bool {
 /// [`insert`]; the verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32) -> u32 {
+pub(crate) extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32) -> u32 {
     let new = New { key, value: Value(value), link };
     let now = new.value.last_seen();
     let Some(sets) = sets(hash) else {
@@ -222,7 +222,7 @@ pub(crate) fn is_idle(seen: Value, now: Ticks) -> bool {
 /// Makes an entry for a half-open flow, if need be in the place of the oldest one. The verifier looks at it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn insert_half_open(hash: u64, key: u64, value: u64) -> u32 {
+pub(crate) extern "C" fn insert_half_open(hash: u64, key: u64, value: u64) -> u32 {
     let new = New { key, value: Value(value), link: 0 };
     let Some(sets) = half_open(hash) else {
         return 0;

@@ -66,14 +66,14 @@ impl Stay {
 /// [`Stay::server`]; 0: none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn persistence_server(high: u64, low: u64, owner: u64, timeout: u32) -> u32 {
+pub(crate) extern "C" fn persistence_server(high: u64, low: u64, owner: u64, timeout: u32) -> u32 {
     Client::new(high, low, owner).server(Ticks(timeout), clock::now()).unwrap_or(0)
 }
 
 /// [`Stay::remember`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn persistence_remember(high: u64, low: u64, owner: u64, timeout: u32) -> u32 {
+pub(crate) extern "C" fn persistence_remember(high: u64, low: u64, owner: u64, timeout: u32) -> u32 {
     Client::new(high, low, owner).remember(Ticks(timeout), clock::now());
     0
 }
@@ -81,7 +81,7 @@ pub extern "C" fn persistence_remember(high: u64, low: u64, owner: u64, timeout:
 /// [`Stay::hold`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn persistence_hold(high: u64, low: u64, owner: u64) -> u32 {
+pub(crate) extern "C" fn persistence_hold(high: u64, low: u64, owner: u64) -> u32 {
     Client::new(high, low, owner).hold(clock::now())
 }
 
@@ -155,11 +155,12 @@ impl Client {
         for set in persistence::sets(self.hash, config::persistence_mask()) {
             for way in 0..WAYS {
                 let entry = at(set, way)?;
+                if !owner(entry).is_of(self.owner) {
+                    continue;
+                }
                 // SAFETY: a map value; `owner` says afterwards whose it was.
-                if owner(entry).is_of(self.owner)
-                    && unsafe { (*entry).client } == self.address
-                    && owner(entry).is_of(self.owner)
-                {
+                let client = unsafe { (*entry).client };
+                if client == self.address && owner(entry).is_of(self.owner) {
                     return Some((entry, persistence::link(set, way as u32)));
                 }
             }
@@ -173,7 +174,7 @@ impl Client {
         let sets = persistence::sets(self.hash, config::persistence_mask());
         let (entry, link) = match claim(sets, |seen| seen == Owner::FREE) {
             Some(free) => free,
-            None => claim(sets, |seen| seen.is_tentative())?,
+            None => claim(sets, Owner::is_tentative)?,
         };
         // SAFETY: a map value that is reserved for this packet.
         unsafe {
@@ -244,7 +245,7 @@ fn count(entry: Entry, now: Ticks) -> bool {
 /// One connection less of the entry of a link. The time is written first: without connections it counts.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn persistence_release(link: u32) -> u32 {
+pub(crate) extern "C" fn persistence_release(link: u32) -> u32 {
     let index = link.wrapping_sub(1);
     let Some(entry) = at(index / WAYS as u32, (index % WAYS as u32) as usize) else {
         return 0;

@@ -57,7 +57,7 @@ const NEW: u64 = 1 << 33;
 /// and listener, flags and family in one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn route_flow(key: u64, hash: u64, high: u64, low: u64, what: u64) -> u64 {
+pub(crate) extern "C" fn route_flow(key: u64, hash: u64, high: u64, low: u64, what: u64) -> u64 {
     let Some(listener) = listener::at(what as u32 & 0xffff) else {
         return Outcome::drop(Verdict::DropNoListener).number().into();
     };
@@ -187,7 +187,7 @@ impl Flow {
         let state = schedule::state(seen.backend(), self.now);
         let goes_on = state == state::SERVING;
         let opens = self.is_tcp && self.flags.opens();
-        if goes_on && !(opens && !seen.is_active()) {
+        if goes_on && (!opens || seen.is_active()) {
             flow::touch(place, seen, self.now);
             if self.flags.ends() && self.is_tcp {
                 flow::note_end(self.key, self.hash, self.flags.0.into());

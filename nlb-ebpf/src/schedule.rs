@@ -59,7 +59,7 @@ impl Request {
 /// [`Request::choose`]; 0: there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn choose_backend(high: u64, low: u64, hash: u64, at: u64) -> u32 {
+pub(crate) extern "C" fn choose_backend(high: u64, low: u64, hash: u64, at: u64) -> u32 {
     let request = Request {
         client: Words(high, low),
         hash,
@@ -196,7 +196,7 @@ fn turn(picks: *mut Picks, wheel: Stretch) -> Option<u32> {
 /// A function that the verifier looks at by itself. The answer is a number; 0: there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn least_connections(base: u32, len: u32) -> u32 {
+pub(crate) extern "C" fn least_connections(base: u32, len: u32) -> u32 {
     let mut best = Member { backend: 0, weight: 0 };
     let mut fewest = 0u64;
     for at in 0..MAX_MEMBERS {

@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_count_neither_wraps_nor_ends_as_dead() {
         let most = Use(COUNT_MASK - 1);
-        assert_eq!(most.opened(Ticks(1)).connections() as u64, COUNT_MASK - 1);
+        assert_eq!(u64::from(most.opened(Ticks(1)).connections()), COUNT_MASK - 1);
         assert!(!most.opened(Ticks(1)).is_dead() && Use::DEAD.is_dead());
         assert_eq!(Use(0).ended(Ticks(1)).connections(), 0);
         let by_agent = Use::new(Ticks(3)).opened(Ticks(4)).opened(Ticks(4)).ended_by(Ticks(5), 0x1_2345);

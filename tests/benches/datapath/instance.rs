@@ -83,6 +83,11 @@ impl Instance {
         let mut instance = Self { program, family, is_tunnel, next: FIRST_NEW };
         match scenario.table {
             Table::Holds(flows) => instance.establish(wrapper, flows)?,
+            // Flows that were established before stay; what was half-open before would leave room when it is not any more.
+            Table::Full { new, established } if is_tunnel => {
+                instance.establish(wrapper, established)?;
+                instance.overrun(wrapper, new)?;
+            }
             Table::Full { new, established } => {
                 instance.overrun(wrapper, new)?;
                 instance.establish(wrapper, established)?;
