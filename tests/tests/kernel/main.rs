@@ -27,3 +27,4 @@ mod resets;
 mod restart;
 mod scene;
 mod schedule;
+mod tunnel;
