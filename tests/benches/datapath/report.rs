@@ -65,7 +65,7 @@ impl Report {
             to_reference: scenario.reference.as_deref().and_then(|name| ratio(series, name)),
             to_baseline: ratio(series, &baseline_name(scenario.family)),
             packets: series.packets,
-            checked: crate::check::PACKETS,
+            checked: crate::check::packets(scenario),
         };
         Ok(Self {
             kernel: uname()?.release().to_string_lossy().into_owned(),
