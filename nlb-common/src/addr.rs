@@ -26,8 +26,8 @@ pub trait Address: Copy + Eq + 'static {
         }
     }
 
-    /// Feeds the address to a hash.
-    fn hash(self, hasher: &mut Hasher);
+    /// Feeds the address to a hash, and 32 bits that go with it.
+    fn hash(self, hasher: &mut Hasher, with: u32);
 }
 
 /// An IPv4 address in network byte order.
@@ -56,8 +56,8 @@ impl Address for V4 {
     }
 
     #[inline(always)]
-    fn hash(self, hasher: &mut Hasher) {
-        hasher.add(self.0.into());
+    fn hash(self, hasher: &mut Hasher, with: u32) {
+        hasher.add(u64::from(self.0) << 32 | u64::from(with));
     }
 }
 
@@ -96,9 +96,10 @@ impl Address for V6 {
     }
 
     #[inline(always)]
-    fn hash(self, hasher: &mut Hasher) {
+    fn hash(self, hasher: &mut Hasher, with: u32) {
         let [a, b, c, d] = self.0;
         hasher.add(u64::from(a) << 32 | u64::from(b));
         hasher.add(u64::from(c) << 32 | u64::from(d));
+        hasher.add(with.into());
     }
 }

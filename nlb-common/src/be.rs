@@ -18,6 +18,11 @@ impl Be16 {
         u16::from_be(self.0)
     }
 
+    /// From how it lies in memory.
+    pub const fn from_raw(raw: u16) -> Self {
+        Self(raw)
+    }
+
     /// As it lies in memory, for checksums and hashes, which do not care about the order.
     pub const fn raw(self) -> u16 {
         self.0

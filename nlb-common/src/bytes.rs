@@ -13,6 +13,8 @@ unsafe impl Plain for u16 {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
 // SAFETY: as above.
+unsafe impl Plain for u64 {}
+// SAFETY: as above.
 unsafe impl<const N: usize> Plain for [u8; N] {}
 // SAFETY: as above.
 unsafe impl Plain for [u32; 4] {}
@@ -25,11 +27,14 @@ unsafe impl Plain for crate::addr::V6 {}
 
 /// The bytes between two addresses: a packet in the kernel, a slice on the host.
 ///
-/// Every access compares with `end` right before it happens, which is the proof the verifier wants.
+/// An access compares with `end` right before it happens, which is the proof the verifier wants, unless it is within what
+/// [`Bytes::proven`] has compared at once: where the offset is a constant, that costs nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes {
     start: usize,
     end: usize,
+    /// So many from the start are known to be there.
+    proven: usize,
 }
 
 impl Bytes {
@@ -39,7 +44,37 @@ impl Bytes {
     /// The memory stays valid, and is written by nobody else, as long as this value or a copy of it is used.
     #[inline(always)]
     pub const unsafe fn new(start: usize, end: usize) -> Self {
-        Self { start, end }
+        Self { start, end, proven: 0 }
+    }
+
+    /// The same bytes, if there are at least `len`.
+    #[inline(always)]
+    pub const fn proven(self, len: usize) -> Option<Self> {
+        if len <= self.proven {
+            Some(self)
+        } else if self.start + len > self.end {
+            None
+        } else {
+            Some(Self { proven: len, ..self })
+        }
+    }
+
+    /// All but the first `N` bytes, of which there are as many.
+    #[inline(always)]
+    pub const fn split<const N: usize>(self) -> Self {
+        Self { start: self.start + N, end: self.end, proven: self.proven.saturating_sub(N) }
+    }
+
+    /// All but the first `len` bytes, of which there are as many; `len` is no constant.
+    #[inline(always)]
+    pub fn after(self, len: usize) -> Self {
+        let start = self.start + len;
+        // To the verifier a sum that is computed twice, once to compare it and once to use it, is two pointers; volatile, so
+        // that the compiler computes it once.
+        // SAFETY: a variable of this function's own.
+        let start =
+            if cfg!(target_arch = "bpf") { unsafe { (&raw const start).read_volatile() } } else { start };
+        Self { start, end: self.end, proven: 0 }
     }
 
     /// The number of bytes.
@@ -58,7 +93,8 @@ impl Bytes {
     #[inline(always)]
     fn at<T>(self, offset: usize) -> Option<*mut T> {
         let address = self.start + offset;
-        if address + size_of::<T>() > self.end { None } else { Some(address as *mut T) }
+        let is_proven = offset + size_of::<T>() <= self.proven;
+        if !is_proven && address + size_of::<T>() > self.end { None } else { Some(address as *mut T) }
     }
 
     /// The `T` at `offset`, if it lies within.
@@ -122,6 +158,10 @@ mod tests {
         assert_eq!(bytes.write(3, [9u8, 9]), Some(()));
         assert_eq!(bytes.write(4, [8u8, 8]), None);
         assert_eq!(bytes.len(), 5);
+        assert!(bytes.proven(6).is_none());
+        let proven = bytes.proven(4).unwrap();
+        assert_eq!(proven.read::<[u8; 4]>(0), Some([1, 2, 3, 9]));
+        assert_eq!((proven.read::<u8>(4), proven.read::<u8>(5)), (Some(9), None), "beyond what is proven");
         assert_eq!(buffer, [1, 2, 3, 9, 9, 6]);
     }
 }

@@ -56,6 +56,24 @@ impl Sum {
     }
 }
 
+/// The checksum field of an IPv4 header that has one hop less than before.
+///
+/// The hops are the low half of a word as it lies in memory, so the sum is one less and the field one more; 0xffff, which no
+/// header's sum gives, becomes 0 (RFC 1624, section 3).
+#[inline(always)]
+pub const fn of_one_hop_less(field: u16) -> u16 {
+    let more = field as u32 + 1;
+    (more + ((more + 1) >> 16)) as u16
+}
+
+/// The checksum field of three words: fewer steps than a [`Sum`] of any number needs.
+#[inline(always)]
+pub const fn of_three(a: u16, b: u16, c: u16) -> u16 {
+    let sum = a as u32 + b as u32 + c as u32;
+    let sum = (sum >> 16) + (sum & 0xffff);
+    !(sum + (sum >> 16)) as u16
+}
+
 /// A UDP checksum field: 0 would say that there is none (RFC 768), so 0xffff, which is the same number, stands
 /// in its place.
 #[inline(always)]
@@ -129,6 +147,33 @@ mod tests {
             single.add_u16(words as u16);
             single.add_u16((words >> 16) as u16);
             prop_assert_eq!(at_once.checksum(), single.checksum());
+        }
+    }
+
+    #[test]
+    fn one_hop_less_is_what_the_sum_says() {
+        for hops in 2..=u8::MAX {
+            for rest in [0u16, 1, 0x00ff, 0xff00, 0x4000, 0xffff - u16::from(hops), 0xfffe] {
+                let header = |hops| {
+                    let mut sum = Sum::new();
+                    sum.add_u16(u16::from_ne_bytes([0x45, 0]));
+                    sum.add_u16(u16::from_ne_bytes([hops, 6]));
+                    sum.add_u16(rest);
+                    sum.checksum()
+                };
+                assert_eq!(of_one_hop_less(header(hops)), header(hops - 1), "{hops} {rest:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn three_words_sum_up_as_any_number_does() {
+        let words = [0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff];
+        for (a, b, c) in words.iter().flat_map(|&a| words.iter().flat_map(move |&b| words.map(|c| (a, b, c))))
+        {
+            let mut sum = Sum::new();
+            [a, b, c].into_iter().for_each(|word| sum.add_u16(word));
+            assert_eq!(of_three(a, b, c), sum.checksum(), "{a:#x} {b:#x} {c:#x}");
         }
     }
 

@@ -25,10 +25,17 @@ impl Hasher {
 
     /// The hash of a flow, of whose destination this hasher is.
     #[inline(always)]
-    pub fn with_client<A: Address>(mut self, client: A, port: Be16) -> u64 {
-        client.hash(&mut self);
-        self.add(u64::from(port.raw()));
-        self.finish()
+    pub fn with_client<A: Address>(self, client: A, port: Be16, seed: u64) -> u64 {
+        // By itself, so that a processor mixes both at the same time.
+        let mut hasher = Self::new(seed.rotate_left(32));
+        client.hash(&mut hasher, port.raw().into());
+        Self(self.0 ^ hasher.0.rotate_left(17)).finish()
+    }
+
+    /// What was mixed so far: good enough to find something in a table, not to spread over one.
+    #[inline(always)]
+    pub const fn so_far(self) -> u64 {
+        self.0
     }
 
     /// The hash.
@@ -59,7 +66,7 @@ impl<A: Address> Tuple<A> {
     #[inline(always)]
     pub fn hash(&self, seed: u64) -> u64 {
         let Self { client, vip, client_port, vip_port, protocol } = *self;
-        Destination { vip, port: vip_port, protocol }.hasher(seed).with_client(client, client_port)
+        Destination { vip, port: vip_port, protocol }.hasher(seed).with_client(client, client_port, seed)
     }
 }
 
@@ -76,12 +83,11 @@ pub struct Destination<A> {
 
 impl<A: Address> Destination<A> {
     /// The hash's beginning under `seed`: the same for all flows of a listener, for the listener's own hash
-    /// ([`Hasher::finish`]) and for its flows' ([`Hasher::with_client`]).
+    /// ([`Hasher::so_far`]) and for its flows' ([`Hasher::with_client`]).
     #[inline(always)]
     pub fn hasher(&self, seed: u64) -> Hasher {
         let mut hasher = Hasher::new(seed);
-        self.vip.hash(&mut hasher);
-        hasher.add(u64::from(self.protocol) << 32 | u64::from(self.port.raw()));
+        self.vip.hash(&mut hasher, u32::from(self.protocol) << 16 | u32::from(self.port.raw()));
         hasher
     }
 }
@@ -90,7 +96,7 @@ impl<A: Address> Destination<A> {
 #[inline(always)]
 pub fn source<A: Address>(client: A, seed: u64) -> u64 {
     let mut hasher = Hasher::new(seed);
-    client.hash(&mut hasher);
+    client.hash(&mut hasher, 0);
     hasher.finish()
 }
 

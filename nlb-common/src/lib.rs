@@ -7,6 +7,9 @@
 #[cfg(test)]
 extern crate std;
 
+/// Words are read as they lie in memory, by halves, too.
+const _: () = assert!(cfg!(target_endian = "little"), "nlb is for little-endian machines");
+
 pub mod abi;
 pub mod addr;
 pub mod be;

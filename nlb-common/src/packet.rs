@@ -14,7 +14,7 @@ use crate::{
     addr::{Address, V4, V6},
     be::Be16,
     bytes::Bytes,
-    tcp::Flags,
+    tcp::{self, Flags},
 };
 
 /// EtherTypes (IEEE 802 numbers).
@@ -63,26 +63,66 @@ pub struct Link {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mac(pub [u8; 6]);
 
-/// Who sent a frame to whom.
+impl Mac {
+    /// In the low 48 bits of a word, as it lies in memory.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
+    /// From the low 48 bits of a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+}
+
+/// Who sent a frame to whom: its first twelve bytes, in words, because an array of bytes would be moved byte by byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Macs {
-    /// The receiver.
-    pub destination: Mac,
-    /// The sender.
-    pub source: Mac,
+    low: u64,
+    high: u32,
 }
 
 impl Macs {
+    /// The receiver's and the sender's.
+    #[inline(always)]
+    pub const fn new(destination: Mac, source: Mac) -> Self {
+        Self::from_words(destination.to_word(), source.to_word())
+    }
+
+    /// From the low 48 bits of two words ([`Mac::to_word`]).
+    #[inline(always)]
+    pub const fn from_words(destination: u64, source: u64) -> Self {
+        Self { low: destination & 0xffff_ffff_ffff | source << 48, high: (source >> 16) as u32 }
+    }
+
+    /// The receiver's and the sender's, each in the low 48 bits of a word.
+    #[inline(always)]
+    pub const fn to_words(self) -> (u64, u64) {
+        (self.low & 0xffff_ffff_ffff, (self.high as u64) << 16 | self.low >> 48)
+    }
+
     /// Reads them from the start of a frame; `None` if it is too short.
     #[inline(always)]
     pub fn read(frame: Bytes) -> Option<Self> {
-        Some(Self { destination: Mac(frame.read(0)?), source: Mac(frame.read(6)?) })
+        Some(Self { low: frame.read(0)?, high: frame.read(8)? })
+    }
+
+    /// Writes them to the start of a frame; `None` if it is too short.
+    #[inline(always)]
+    pub fn write(self, frame: Bytes) -> Option<()> {
+        frame.write(0, self.low)?;
+        frame.write(8, self.high)
     }
 
     /// Those of an answer.
     #[inline(always)]
     pub const fn swapped(self) -> Self {
-        Self { destination: self.source, source: self.destination }
+        let (destination, source) = self.to_words();
+        Self::from_words(source, destination)
     }
 }
 
@@ -151,8 +191,8 @@ impl Link {
     /// Writes the link layer at the start of a frame; `None` if it is too short.
     #[inline(always)]
     pub fn write(&self, frame: Bytes, macs: Macs) -> Option<()> {
-        frame.write(0, macs.destination.0)?;
-        frame.write(6, macs.source.0)?;
+        let frame = frame.proven(ETHERNET_LEN)?;
+        macs.write(frame)?;
         let outer = if self.tags.service { ethertype::SERVICE_VLAN } else { ethertype::VLAN };
         match self.tags.count {
             0 => frame.write(12, self.ethertype),
@@ -183,13 +223,11 @@ pub struct Network<A> {
     pub source: A,
     /// Where it goes.
     pub destination: A,
-    /// Offset of the network header in the frame. A byte, so that the verifier knows its bounds even when it
-    /// comes from the stack.
-    pub offset: u8,
-    /// Offset of what follows it.
-    pub payload: u8,
-    /// Offset of the packet's end, by its own length field; what follows is Ethernet padding.
-    pub end: u32,
+    /// Length of the header; of IPv6, the fixed one. A byte, so that the verifier knows its bounds even when it comes
+    /// from the stack.
+    pub header_len: u8,
+    /// Length of the packet from the header on, by its own length field; what follows is Ethernet padding.
+    pub len: u32,
     /// What follows: an IP protocol number; in IPv6 that of the first header behind the fixed one.
     pub protocol: u8,
     /// Whether this is a part of a fragmented packet.
@@ -226,19 +264,30 @@ pub trait Family: Sized + 'static {
     /// The EtherType.
     const ETHERTYPE: Be16;
 
-    /// Reads the header at `offset`.
+    /// Reads the header that a packet begins with.
     ///
     /// # Errors
     /// The header is cut short, or its lengths contradict each other or the frame.
-    fn parse(frame: Bytes, offset: usize) -> Result<Network<Self::Address>, Malformed>;
+    fn parse(packet: Bytes) -> Result<Network<Self::Address>, Malformed>;
+
+    /// Reads the header if it has no options: its length is then known at compile time.
+    ///
+    /// # Errors
+    /// There are options, or as [`Family::parse`].
+    fn parse_plain(packet: Bytes) -> Result<Network<Self::Address>, Malformed>;
+
+    /// What follows a header without options.
+    fn after_plain_header(packet: Bytes) -> Bytes;
 
     /// Whether `protocol` is an extension header rather than a transport protocol.
     fn is_extension(protocol: u8) -> bool;
 
-    /// Takes one hop off and corrects the header's checksum for it and, where the family has one, for the
-    /// exchange of both addresses, which the caller writes.
-    fn decrement_hops(
-        frame: Bytes,
+    /// Takes one hop off; there is more than one.
+    fn decrement_hops(packet: Bytes, network: &Network<Self::Address>) -> Option<()>;
+
+    /// Takes one hop off and exchanges both addresses.
+    fn readdress(
+        packet: Bytes,
         network: &Network<Self::Address>,
         source: Self::Address,
         destination: Self::Address,
@@ -246,8 +295,7 @@ pub trait Family: Sized + 'static {
 
     /// Writes a header without options: `payload_len` bytes of `protocol` from `source` to `destination`.
     fn write_header(
-        frame: Bytes,
-        offset: usize,
+        packet: Bytes,
         source: Self::Address,
         destination: Self::Address,
         protocol: u8,
@@ -257,8 +305,8 @@ pub trait Family: Sized + 'static {
     /// What of an outer header's checksum is the same for all packets between two addresses.
     fn tunnel_sum(source: Self::Address, destination: Self::Address) -> u16;
 
-    /// Writes an outer header in front of a packet of the same family.
-    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<Self::Address>) -> Option<()>;
+    /// Writes an outer header for a packet of the same family to the start of `header`; `None` if that is too short.
+    fn write_outer(header: Bytes, outer: &Outer<Self::Address>) -> Option<()>;
 }
 
 /// IPv4 (RFC 791).
@@ -281,38 +329,22 @@ impl Family for Ipv4 {
     const ETHERTYPE: Be16 = ethertype::IPV4;
 
     #[inline(always)]
-    fn parse(frame: Bytes, offset: usize) -> Result<Network<V4>, Malformed> {
-        let version_ihl = frame.read::<u8>(offset).ok_or(Malformed)?;
+    fn parse(packet: Bytes) -> Result<Network<V4>, Malformed> {
+        let packet = packet.proven(Self::HEADER_LEN).ok_or(Malformed)?;
+        let version_ihl = packet.read::<u8>(0).ok_or(Malformed)?;
         let header_len = usize::from(version_ihl & 0x0f) * 4;
-        let class = frame.read::<u8>(offset + 1).ok_or(Malformed)?;
-        let total_len = usize::from(frame.read::<Be16>(offset + 2).ok_or(Malformed)?.get());
-        let flags_offset = frame.read::<Be16>(offset + 6).ok_or(Malformed)?.get();
-        let hops = frame.read::<u8>(offset + 8).ok_or(Malformed)?;
-        let protocol = frame.read::<u8>(offset + 9).ok_or(Malformed)?;
-        let source = frame.read::<V4>(offset + 12).ok_or(Malformed)?;
-        let destination = frame.read::<V4>(offset + 16).ok_or(Malformed)?;
-        let end = offset + total_len;
-        if version_ihl >> 4 != 4
-            || header_len < Self::HEADER_LEN
-            || total_len < header_len
-            || end > frame.len()
-        {
+        if version_ihl >> 4 != 4 || header_len < Self::HEADER_LEN {
             return Err(Malformed);
         }
-        // More-fragments flag, or an offset: everything but "reserved" and "don't fragment".
-        let fragment = flags_offset & 0x3fff != 0;
-        let payload = (offset + header_len) as u8;
-        Ok(Network {
-            source,
-            destination,
-            offset: offset as u8,
-            payload,
-            end: end as u32,
-            protocol,
-            fragment,
-            hops,
-            class,
-        })
+        parse_v4(packet, header_len)
+    }
+
+    #[inline(always)]
+    fn parse_plain(packet: Bytes) -> Result<Network<V4>, Malformed> {
+        if packet.read(0) != Some(PLAIN_V4) {
+            return Err(Malformed);
+        }
+        parse_v4(packet, Self::HEADER_LEN)
     }
 
     #[inline(always)]
@@ -321,25 +353,35 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
-    fn decrement_hops(frame: Bytes, network: &Network<V4>, source: V4, destination: V4) -> Option<()> {
-        let at = usize::from(network.offset);
-        let old = frame.read::<u16>(at + 8)?;
-        frame.write(at + 8, network.hops.wrapping_sub(1))?;
-        let new = frame.read::<u16>(at + 8)?;
-        let mut sum = crate::checksum::Sum::from_checksum(frame.read(at + 10)?);
-        sum.remove_u16(old);
-        sum.add_u16(new);
+    fn after_plain_header(packet: Bytes) -> Bytes {
+        packet.split::<{ Self::HEADER_LEN }>()
+    }
+
+    #[inline(always)]
+    fn decrement_hops(packet: Bytes, network: &Network<V4>) -> Option<()> {
+        packet.write(8, fewer_hops(network))?;
+        packet.write(10, crate::checksum::of_one_hop_less(packet.read(10)?))
+    }
+
+    #[inline(always)]
+    fn readdress(packet: Bytes, network: &Network<V4>, source: V4, destination: V4) -> Option<()> {
+        let mut sum = crate::checksum::Sum::from_checksum(packet.read(10)?);
+        let hops = fewer_hops(network);
+        sum.remove_u16(u16::from_ne_bytes([network.hops, network.protocol]));
+        sum.add_u16(hops);
         network.source.remove_from(&mut sum);
         network.destination.remove_from(&mut sum);
         source.add_to(&mut sum);
         destination.add_to(&mut sum);
-        frame.write(at + 10, sum.checksum())
+        packet.write(8, hops)?;
+        packet.write(10, sum.checksum())?;
+        packet.write(12, source)?;
+        packet.write(16, destination)
     }
 
     #[inline(always)]
     fn write_header(
-        frame: Bytes,
-        offset: usize,
+        packet: Bytes,
         source: V4,
         destination: V4,
         protocol: u8,
@@ -354,17 +396,16 @@ impl Family for Ipv4 {
             u16::from_ne_bytes([OWN_HOPS, protocol]),
         ];
         let mut sum = crate::checksum::Sum::new();
-        let mut at = offset;
-        for word in words {
-            frame.write(at, word)?;
+        let packet = packet.proven(Self::HEADER_LEN)?;
+        for (index, word) in words.into_iter().enumerate() {
+            packet.write(2 * index, word)?;
             sum.add_u16(word);
-            at += 2;
         }
         source.add_to(&mut sum);
         destination.add_to(&mut sum);
-        frame.write(offset + 10, sum.checksum())?;
-        frame.write(offset + 12, source)?;
-        frame.write(offset + 16, destination)
+        packet.write(10, sum.checksum())?;
+        packet.write(12, source)?;
+        packet.write(16, destination)
     }
 
     fn tunnel_sum(source: V4, destination: V4) -> u16 {
@@ -378,21 +419,47 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
-    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<V4>) -> Option<()> {
+    fn write_outer(header: Bytes, outer: &Outer<V4>) -> Option<()> {
+        let header = header.proven(Self::HEADER_LEN)?;
         let Outer { source, destination, sum, class, payload_len } = *outer;
-        let total_len = Be16::new(payload_len + Self::HEADER_LEN as u16);
-        let mut sum = crate::checksum::Sum::from_checksum(!sum);
-        sum.add_u16(u16::from_ne_bytes([0, class]));
-        sum.add_u16(total_len.raw());
-        frame.write(offset, [0x45, class])?;
-        frame.write(offset + 2, total_len)?;
-        frame.write(offset + 4, 0u16)?;
-        frame.write(offset + 6, DONT_FRAGMENT)?;
-        frame.write(offset + 8, [OWN_HOPS, protocol::IP_IN_IP])?;
-        frame.write(offset + 10, sum.checksum())?;
-        frame.write(offset + 12, source)?;
-        frame.write(offset + 16, destination)
+        let total_len = Be16::new(payload_len + Self::HEADER_LEN as u16).raw();
+        let checksum = crate::checksum::of_three(sum, u16::from_ne_bytes([0, class]), total_len);
+        // Identification 0: of no meaning with DF (RFC 6864, section 4.1).
+        let hops_protocol = u16::from_ne_bytes([OWN_HOPS, protocol::IP_IN_IP]);
+        header.write(0, u32::from(u16::from_ne_bytes([0x45, class])) | u32::from(total_len) << 16)?;
+        header.write(4, u32::from(DONT_FRAGMENT.raw()) << 16)?;
+        header.write(8, u32::from(hops_protocol) | u32::from(checksum) << 16)?;
+        header.write(12, source)?;
+        header.write(16, destination)
     }
+}
+
+/// First byte of a header without options: version and length.
+const PLAIN_V4: u8 = 0x45;
+
+/// Reads a header whose first byte says that it has `header_len` bytes.
+#[inline(always)]
+fn parse_v4(header: Bytes, header_len: usize) -> Result<Network<V4>, Malformed> {
+    let class = header.read::<u8>(1).ok_or(Malformed)?;
+    let len = header.read::<Be16>(2).ok_or(Malformed)?.get();
+    let flags_offset = header.read::<Be16>(6).ok_or(Malformed)?;
+    let hops = header.read::<u8>(8).ok_or(Malformed)?;
+    let protocol = header.read::<u8>(9).ok_or(Malformed)?;
+    let source = header.read::<V4>(12).ok_or(Malformed)?;
+    let destination = header.read::<V4>(16).ok_or(Malformed)?;
+    if usize::from(len) < header_len || usize::from(len) > header.len() {
+        return Err(Malformed);
+    }
+    // More-fragments flag, or an offset: everything but "reserved" and "don't fragment".
+    let fragment = flags_offset.raw() & const { Be16::new(0x3fff).raw() } != 0;
+    let (header_len, len) = (header_len as u8, len.into());
+    Ok(Network { source, destination, header_len, len, protocol, fragment, hops, class })
+}
+
+/// The word of hops and protocol after one more hop.
+#[inline(always)]
+const fn fewer_hops(network: &Network<V4>) -> u16 {
+    u16::from_ne_bytes([network.hops.wrapping_sub(1), network.protocol])
 }
 
 impl Family for Ipv6 {
@@ -402,23 +469,28 @@ impl Family for Ipv6 {
     const ETHERTYPE: Be16 = ethertype::IPV6;
 
     #[inline(always)]
-    fn parse(frame: Bytes, offset: usize) -> Result<Network<V6>, Malformed> {
-        let [first, second] = frame.read::<[u8; 2]>(offset).ok_or(Malformed)?;
+    fn parse(packet: Bytes) -> Result<Network<V6>, Malformed> {
+        let packet = packet.proven(Self::HEADER_LEN).ok_or(Malformed)?;
+        Self::parse_plain(packet)
+    }
+
+    #[inline(always)]
+    fn parse_plain(packet: Bytes) -> Result<Network<V6>, Malformed> {
+        let [first, second] = packet.read::<[u8; 2]>(0).ok_or(Malformed)?;
         let (version, class) = (first >> 4, first << 4 | second >> 4);
-        let payload_len = usize::from(frame.read::<Be16>(offset + 4).ok_or(Malformed)?.get());
-        let protocol = frame.read::<u8>(offset + 6).ok_or(Malformed)?;
-        let hops = frame.read::<u8>(offset + 7).ok_or(Malformed)?;
-        let source = V6(frame.read(offset + 8).ok_or(Malformed)?);
-        let destination = V6(frame.read(offset + 24).ok_or(Malformed)?);
-        let payload = offset + Self::HEADER_LEN;
-        let end = payload + payload_len;
-        if version != 6 || end > frame.len() {
+        let payload_len = u32::from(packet.read::<Be16>(4).ok_or(Malformed)?.get());
+        let protocol = packet.read::<u8>(6).ok_or(Malformed)?;
+        let hops = packet.read::<u8>(7).ok_or(Malformed)?;
+        let source = V6(packet.read(8).ok_or(Malformed)?);
+        let destination = V6(packet.read(24).ok_or(Malformed)?);
+        let len = Self::HEADER_LEN as u32 + payload_len;
+        if version != 6 || len as usize > packet.len() {
             return Err(Malformed);
         }
         // Fragment header, RFC 8200, section 4.5.
         let fragment = protocol == 44;
-        let (offset, payload) = (offset as u8, payload as u8);
-        Ok(Network { source, destination, offset, payload, end: end as u32, protocol, fragment, hops, class })
+        let header_len = Self::HEADER_LEN as u8;
+        Ok(Network { source, destination, header_len, len, protocol, fragment, hops, class })
     }
 
     /// Hop-by-hop, routing, authentication, destination options, mobility, HIP, shim6 (RFC 7045, section 1.2).
@@ -428,24 +500,36 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
-    fn decrement_hops(frame: Bytes, network: &Network<V6>, _source: V6, _destination: V6) -> Option<()> {
-        frame.write(usize::from(network.offset) + 7, network.hops.wrapping_sub(1))
+    fn after_plain_header(packet: Bytes) -> Bytes {
+        packet.split::<{ Self::HEADER_LEN }>()
+    }
+
+    #[inline(always)]
+    fn decrement_hops(packet: Bytes, network: &Network<V6>) -> Option<()> {
+        packet.write(7, network.hops.wrapping_sub(1))
+    }
+
+    #[inline(always)]
+    fn readdress(packet: Bytes, network: &Network<V6>, source: V6, destination: V6) -> Option<()> {
+        Self::decrement_hops(packet, network)?;
+        packet.write(8, source)?;
+        packet.write(24, destination)
     }
 
     #[inline(always)]
     fn write_header(
-        frame: Bytes,
-        offset: usize,
+        packet: Bytes,
         source: V6,
         destination: V6,
         protocol: u8,
         payload_len: u16,
     ) -> Option<()> {
-        frame.write(offset, [0x60u8, 0, 0, 0])?;
-        frame.write(offset + 4, Be16::new(payload_len))?;
-        frame.write(offset + 6, [protocol, OWN_HOPS])?;
-        frame.write(offset + 8, source)?;
-        frame.write(offset + 24, destination)
+        let packet = packet.proven(Self::HEADER_LEN)?;
+        packet.write(0, [0x60u8, 0, 0, 0])?;
+        packet.write(4, Be16::new(payload_len))?;
+        packet.write(6, [protocol, OWN_HOPS])?;
+        packet.write(8, source)?;
+        packet.write(24, destination)
     }
 
     fn tunnel_sum(_source: V6, _destination: V6) -> u16 {
@@ -453,13 +537,14 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
-    fn write_outer(frame: Bytes, offset: usize, outer: &Outer<V6>) -> Option<()> {
+    fn write_outer(header: Bytes, outer: &Outer<V6>) -> Option<()> {
+        let header = header.proven(Self::HEADER_LEN)?;
         let Outer { source, destination, sum: _, class, payload_len } = *outer;
-        frame.write(offset, [0x60 | class >> 4, class << 4, 0, 0])?;
-        frame.write(offset + 4, Be16::new(payload_len))?;
-        frame.write(offset + 6, [protocol::IPV6_IN_IP, OWN_HOPS])?;
-        frame.write(offset + 8, source)?;
-        frame.write(offset + 24, destination)
+        let hops_protocol = u16::from_ne_bytes([protocol::IPV6_IN_IP, OWN_HOPS]);
+        header.write(0, u32::from_ne_bytes([0x60 | class >> 4, class << 4, 0, 0]))?;
+        header.write(4, u32::from(Be16::new(payload_len).raw()) | u32::from(hops_protocol) << 16)?;
+        header.write(8, source)?;
+        header.write(24, destination)
     }
 }
 
@@ -474,66 +559,62 @@ pub struct Transport {
     pub protocol: u8,
     /// TCP flags; none for UDP.
     pub flags: Flags,
-    /// Length of the header.
-    pub header_len: u8,
 }
 
 impl Transport {
-    /// Reads the header behind `network`, whose protocol is TCP or UDP.
+    /// Reads the header that a segment begins with, of a packet whose protocol is TCP or UDP.
     ///
     /// # Errors
     /// The header is cut short, or its length field contradicts the packet's.
     #[inline(always)]
-    pub fn parse<A>(frame: Bytes, network: &Network<A>) -> Result<Self, Malformed> {
-        let at = usize::from(network.payload);
-        let source = frame.read(at).ok_or(Malformed)?;
-        let destination = frame.read(at + 2).ok_or(Malformed)?;
-        let available = network.end as usize - at;
-        let (flags, header_len) = if network.protocol == protocol::TCP {
-            let offset_flags = frame.read::<[u8; 2]>(at + 12).ok_or(Malformed)?;
-            let header_len = usize::from(offset_flags[0] >> 4) * 4;
-            if header_len < 20 || header_len > available {
+    pub fn parse<A>(segment: Bytes, network: &Network<A>) -> Result<Self, Malformed> {
+        let available = network.len as usize - usize::from(network.header_len);
+        let segment = segment.proven(UDP_LEN).ok_or(Malformed)?;
+        let source = segment.read(0).ok_or(Malformed)?;
+        let destination = segment.read(2).ok_or(Malformed)?;
+        let flags = if network.protocol == protocol::TCP {
+            let segment = segment.proven(tcp::HEADER_LEN).ok_or(Malformed)?;
+            let header_len = tcp::header_len(segment.read(12).ok_or(Malformed)?);
+            if header_len < tcp::HEADER_LEN || header_len > available {
                 return Err(Malformed);
             }
-            (Flags(offset_flags[1]), header_len)
+            Flags(segment.read(13).ok_or(Malformed)?)
         } else {
-            let length = usize::from(frame.read::<Be16>(at + 4).ok_or(Malformed)?.get());
+            let length = usize::from(segment.read::<Be16>(4).ok_or(Malformed)?.get());
             // RFC 768; 0 is for jumbograms (RFC 2675), which XDP never sees.
-            if length < 8 || length > available {
+            if length < UDP_LEN || length > available {
                 return Err(Malformed);
             }
-            (Flags::default(), 8)
+            Flags::default()
         };
-        Ok(Self { source, destination, protocol: network.protocol, flags, header_len: header_len as u8 })
-    }
-
-    /// Offset of the checksum field from the start of the header.
-    #[inline(always)]
-    pub const fn checksum_offset(&self) -> usize {
-        if self.protocol == protocol::TCP { 16 } else { 6 }
+        Ok(Self { source, destination, protocol: network.protocol, flags })
     }
 }
 
+/// Offset of the checksum in a TCP header.
+const TCP_CHECKSUM: usize = 16;
+/// Offset of the checksum in a UDP header.
+const UDP_CHECKSUM: usize = 6;
+/// Length of a UDP header.
+const UDP_LEN: usize = 8;
+
 /// Rewrites addresses and ports, takes one hop off and corrects every checksum for it; `None` if the packet is
-/// shorter than it was when it was parsed.
+/// shorter than it was when it was parsed. `packet` begins with the network header, `segment` with the transport header.
 #[inline(always)]
 pub fn translate<F: Family>(
-    frame: Bytes,
+    [packet, segment]: [Bytes; 2],
     network: &Network<F::Address>,
     transport: &Transport,
     source: (F::Address, Be16),
     destination: (F::Address, Be16),
 ) -> Option<()> {
-    F::decrement_hops(frame, network, source.0, destination.0)?;
-    let (header, ports) = (usize::from(network.offset), usize::from(network.payload));
-    frame.write(header + F::ADDRESSES[0], source.0)?;
-    frame.write(header + F::ADDRESSES[1], destination.0)?;
-    frame.write(ports, source.1)?;
-    frame.write(ports + 2, destination.1)?;
+    F::readdress(packet, network, source.0, destination.0)?;
+    segment.write(0, source.1)?;
+    segment.write(2, destination.1)?;
 
-    let field = ports + transport.checksum_offset();
-    let old = frame.read::<u16>(field)?;
     let udp = transport.protocol == protocol::UDP;
+    // In two branches, so that either offset is a constant.
+    let old = if udp { segment.read::<u16>(UDP_CHECKSUM)? } else { segment.read::<u16>(TCP_CHECKSUM)? };
     if udp && old == 0 {
         // The sender computed none (RFC 768); IPv6 forbids that (RFC 8200, section 8.1), and the receiver judges.
         return Some(());
@@ -548,7 +629,11 @@ pub fn translate<F: Family>(
     sum.add_u16(source.1.raw());
     sum.add_u16(destination.1.raw());
     let new = sum.checksum();
-    frame.write(field, if udp { crate::checksum::udp_field(new) } else { new })
+    if udp {
+        segment.write(UDP_CHECKSUM, crate::checksum::udp_field(new))
+    } else {
+        segment.write(TCP_CHECKSUM, new)
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,14 @@
 //! TCP as a balancer sees it: flags, and the state of a flow from the segments of both directions.
 
+/// Length of a header without options.
+pub const HEADER_LEN: usize = 20;
+
+/// Length of a header, from the byte that has it in its upper half.
+#[inline(always)]
+pub const fn header_len(offset: u8) -> usize {
+    (offset >> 4) as usize * 4
+}
+
 /// The flags of a TCP header (RFC 9293, section 3.1).
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -86,12 +86,22 @@ impl Set for Sets {
     }
 }
 
-/// The two sets of a flow.
+/// The set of a flow.
+#[inline(always)]
+pub(crate) fn set(hash: u64) -> Option<Sets> {
+    at(flow::set_index(hash, config::flow_mask()))
+}
+
+/// The set of a flow, and the one that takes what does not fit.
 #[inline(always)]
 pub(crate) fn sets(hash: u64) -> Option<[Sets; 2]> {
     let index = flow::set_index(hash, config::flow_mask());
-    let at = |index| Some(Sets { set: FLOWS.get_ptr_mut(index)?, links: Some(index) });
     Some([at(index)?, at(flow::neighbour(index))?])
+}
+
+#[inline(always)]
+fn at(index: u32) -> Option<Sets> {
+    Some(Sets { set: FLOWS.get_ptr_mut(index)?, links: Some(index) })
 }
 
 /// The set of a half-open flow.

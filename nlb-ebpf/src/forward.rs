@@ -10,20 +10,20 @@ use nlb_common::{
     },
     be::Be16,
     flow_set,
-    hash::{Destination, Tuple},
+    hash::{Hasher, Tuple},
     packet::protocol,
     ticks::Ticks,
     verdict::Verdict,
 };
 
 use crate::{
-    clock, counters,
+    clock, config, counters,
     family::{Tables, Words},
     flow,
     listener::{self, Listening},
     nat,
     outcome::{OPEN_FLOW, Outcome, RESET, Step},
-    pipeline::Packet,
+    packet::Packet,
     schedule::{self, Numbered},
     tunnel,
 };
@@ -41,25 +41,20 @@ pub(crate) struct Arrival<'a, F: Tables> {
 }
 
 impl<'a, F: Tables> Arrival<'a, F> {
-    /// The listener of a packet; `Err`: there is none, the packet comes back.
+    /// A packet at its listener, from whose hash the flow's goes on.
     #[inline(always)]
-    pub(crate) fn new(packet: Packet<'a, F>) -> Result<Self, Packet<'a, F>> {
-        let to = Destination {
-            vip: packet.network.destination,
-            port: packet.transport.destination,
-            protocol: packet.transport.protocol,
-        };
-        let Some((listener, hasher)) = listener::find::<F>(&to) else {
-            return Err(packet);
-        };
-        let hash = hasher.with_client(packet.network.source, packet.transport.source);
-        Ok(Self { packet, listener, hash, now: clock::now() })
+    pub(crate) fn at(packet: Packet<'a, F>, listener: Listening, hasher: Hasher) -> Self {
+        let (client, port) = (packet.network.source, packet.transport.source);
+        let hash = hasher.with_client(client, port, config::hash_seed());
+        Self { packet, listener, hash, now: clock::now() }
     }
 
     /// The same once more, in a stack frame of its own.
     #[inline(always)]
     pub(crate) fn again(ctx: &'a XdpContext) -> Option<Self> {
-        Self::new(Packet::parse(ctx)?).ok()
+        let packet = Packet::parse(ctx)?;
+        let (listener, hasher) = listener::find::<F>(&packet.destination())?;
+        Some(Self::at(packet, listener, hasher))
     }
 
     /// What identifies the flow.
@@ -97,8 +92,9 @@ impl<'a, F: Tables> Arrival<'a, F> {
     /// Counts the packet and sends it through the tunnel.
     #[inline(always)]
     pub(crate) fn tunnel(&self, (number, backend): Numbered) -> Step<Outcome> {
+        let next_hop = self.packet.next_hop(backend)?;
         counters::packet(self.listener.number, number, self.packet.frame.len());
-        tunnel::send(&self.packet, backend)
+        tunnel::send(&self.packet, backend, next_hop)
     }
 }
 
@@ -161,8 +157,8 @@ fn recorded<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Numbered> {
         return open;
     }
     let key = arrival.key();
-    let sets = flow::sets(arrival.hash).ok_or(Outcome::drop(Verdict::DropInternal))?;
-    let Some((place, seen)) = flow_set::find(sets, key.0) else {
+    // Who stands in the set's neighbour, as few do, is found by the rest.
+    let Some((place, seen)) = flow::set(arrival.hash).and_then(|set| flow_set::find([set], key.0)) else {
         return open;
     };
     if seen.state() != flow_state::ESTABLISHED {

@@ -25,7 +25,7 @@ pub(crate) struct Listening {
 #[inline(always)]
 pub(crate) fn find<F: Tables>(to: &Destination<F::Address>) -> Option<(Listening, Hasher)> {
     let hasher = to.hasher(config::hash_seed());
-    let hash = hasher.finish();
+    let hash = hasher.so_far();
     let [first, second] = listener::buckets(hash);
     let found = match in_bucket::<F>(first, hash, to) {
         Search::Found(found) => found,
@@ -36,6 +36,44 @@ pub(crate) fn find<F: Tables>(to: &Destination<F::Address>) -> Option<(Listening
         Search::Nowhere => return None,
     };
     Some((found, hasher))
+}
+
+/// What the first entry of a bucket tells that has a destination's digest.
+pub(crate) enum First {
+    /// The listener, and the hash that its flows' hashes go on from.
+    Found(Listening, Hasher),
+    /// There is none.
+    Nobody,
+    /// It takes [`find`] to know.
+    Unsure,
+}
+
+/// As [`find`], but gives up where more than one entry would have to be looked at, which is next to never.
+#[inline(always)]
+pub(crate) fn first<F: Tables>(to: &Destination<F::Address>) -> First {
+    let hasher = to.hasher(config::hash_seed());
+    let hash = hasher.so_far();
+    let [bucket, _] = listener::buckets(hash);
+    let Some(bucket) = LISTENER_BUCKETS.get_ptr(bucket) else {
+        return First::Nobody;
+    };
+    let mut number = 0;
+    for way in 0..BUCKET {
+        // SAFETY: a word of a map value.
+        let word = unsafe { shared::read(word(bucket, way)) };
+        match Entry::from_word(word) {
+            None => return First::Nobody,
+            Some(entry) if entry.digest == listener::digest(hash) => {
+                number = entry.listener;
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    match at(number) {
+        Some(found) if number != 0 && found.is_at::<F>(to) => First::Found(found, hasher),
+        _ => First::Unsure,
+    }
 }
 
 enum Search {
@@ -83,10 +121,8 @@ impl Listening {
     fn is_at<F: Tables>(self, to: &Destination<F::Address>) -> bool {
         // SAFETY: a map value; these fields do not change while a bucket names the number.
         let entry = unsafe { &*self.entry };
-        F::narrow(entry.address) == to.vip
-            && entry.port == to.port
-            && entry.protocol == to.protocol
-            && entry.family == F::NUMBER
+        entry.endpoint == listener::endpoint(to.port, to.protocol, F::NUMBER)
+            && F::narrow(entry.address) == to.vip
     }
 
     /// Number of the backend service.
@@ -107,7 +143,7 @@ impl Listening {
     #[inline(always)]
     pub(crate) fn protocol(self) -> u8 {
         // SAFETY: as above.
-        unsafe { shared::read(&raw const (*self.entry).protocol) }
+        listener::protocol_of(unsafe { shared::read(&raw const (*self.entry).endpoint) })
     }
 
     /// How long an established flow may be silent.

@@ -1,6 +1,6 @@
 //! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
 //!
-//! The packet's way: [`pipeline`] parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet
+//! The packet's way: [`plain`] does what most packets need, [`pipeline`] all else. One of them parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet
 //! to its server, as [`flow`] (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`]
 //! and [`route`]: [`persistence`] and [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers
 //! what has no future, [`tunnel`] and [`transmit`] send. [`ledger`] counts connections.
@@ -25,8 +25,10 @@ mod maps;
 mod nat;
 mod open;
 mod outcome;
+mod packet;
 mod persistence;
 mod pipeline;
+mod plain;
 mod reply;
 mod reset;
 mod route;
@@ -37,16 +39,37 @@ mod tunnel;
 
 use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
+use nlb_common::{abi::maps::programs, verdict::Verdict};
+
+use crate::{maps::PROGRAMS, outcome::Outcome};
 
 /// The entry: one packet in, its action out.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb(ctx: XdpContext) -> u32 {
-    let outcome = pipeline::run(&ctx);
+    let outcome = plain::run(&ctx);
+    if outcome.is_open() {
+        // SAFETY: both are XDP programs, and nothing here is to be dropped.
+        unsafe { PROGRAMS.tail_call(&ctx, programs::REST) };
+        return done(&ctx, Outcome::drop(Verdict::DropInternal));
+    }
+    done(&ctx, outcome)
+}
+
+/// Whatever the entry leaves; it begins with the packet once more.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_rest(ctx: XdpContext) -> u32 {
+    done(&ctx, pipeline::run(&ctx))
+}
+
+/// Counts a packet's verdict; its action.
+#[inline(always)]
+fn done(ctx: &XdpContext, outcome: Outcome) -> u32 {
     counters::verdict(outcome.verdict());
     if outcome.action() == XDP_DROP {
         // Dead code unless the agent asked for the datapath's log.
-        debug!(&ctx, "drop: verdict {}", outcome.verdict());
+        debug!(ctx, "drop: verdict {}", outcome.verdict());
     }
     outcome.action()
 }

@@ -4,12 +4,13 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray},
 };
 use nlb_common::{
     abi::{
         active::Active,
         backend::{Backend, Egress},
+        clock::Clock,
         conn::{ConnV4, ConnV6, PORTS},
         conn_set::ConnSet,
         counters::Traffic,
@@ -18,13 +19,13 @@ use nlb_common::{
         maps::{
             CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS,
             MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS,
-            flow_sets, persistence_sets,
+            flow_sets, persistence_sets, programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
         persistence::PersistenceSet,
         service::Service,
         sweep::Sweep,
-        vip::{LocalAddress, Snat},
+        vip::{LocalAddress, Snat, filter},
     },
     addr::{V4, V6},
     event, verdict,
@@ -35,6 +36,15 @@ const CONNS: u32 = MAX_SNATS * PORTS;
 
 #[map]
 pub(crate) static META: Array<Meta> = Array::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static PROGRAMS: ProgramArray = ProgramArray::with_max_entries(PROGRAM_SLOTS, 0);
+
+#[map]
+pub(crate) static CLOCK: Array<Clock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static ADDRESS_FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static ADDRESSES_V4: HashMap<V4, LocalAddress> = HashMap::with_max_entries(MAX_ADDRESSES, 0);

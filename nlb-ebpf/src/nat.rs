@@ -19,7 +19,7 @@ use crate::{
     family::Tables,
     forward::{Arrival, expired},
     outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step},
-    pipeline::Packet,
+    packet::Packet,
     schedule::{self, Numbered, Request},
     shared, transmit,
 };
@@ -50,10 +50,11 @@ pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> 
     let Some(route) = route::<F>(arrival, index, entry, status) else {
         return open;
     };
+    let next_hop = arrival.packet.next_hop(route.backend)?;
     let flags = arrival.packet.transport.flags;
     conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
     note_return_path::<F>(&arrival.packet, entry)?;
-    send(arrival, &route)
+    send(arrival, &route, next_hop)
 }
 
 /// The route of a connection whose server's time is not over.
@@ -111,7 +112,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     }
     conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
     note_return_path::<F>(&arrival.packet, entry)?;
-    send(arrival, &route)
+    send(arrival, &route, arrival.packet.next_hop(route.backend)?)
 }
 
 /// Has an established connection hold its client's persistence entry.
@@ -217,7 +218,7 @@ fn note_return_path<F: Tables>(packet: &Packet<'_, F>, entry: Entry<F>) -> Step<
 
 /// Counts the packet, rewrites it and sends it.
 #[inline(always)]
-fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>) -> Step<Outcome> {
+fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>, next_hop: u64) -> Step<Outcome> {
     let packet = &arrival.packet;
     counters::packet(arrival.listener.number, route.number, packet.frame.len());
     let Some(snat) = F::snats().get_ptr(slot(route.index)) else {
@@ -225,9 +226,7 @@ fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>) -> Step<Outcome> 
     };
     // SAFETY: a map value; the address does not change while a backend names the slot.
     let source = (F::narrow(unsafe { (*snat).address }), conn::snat_port(route.index));
-    translate::<F>(packet.frame, &packet.network, &packet.transport, source, route.server)
+    translate::<F>([packet.packet, packet.segment], &packet.network, &packet.transport, source, route.server)
         .ok_or(Outcome::drop(Verdict::DropInternal))?;
-    // SAFETY: a map value, aligned.
-    let next_hop = unsafe { shared::read(&raw const (*route.backend).next_hop) };
     Ok(transmit::to_next_hop(packet, next_hop))
 }

@@ -13,7 +13,7 @@ use crate::{
     maps::BACKENDS,
     nat,
     outcome::{NEW_CONN, OPEN_CONN, Outcome, Step, TUNNEL},
-    pipeline::Packet,
+    packet::Packet,
     route::{self, Found},
     tunnel,
 };
@@ -46,7 +46,8 @@ fn tunneled<F: Tables>(ctx: &XdpContext, backend: u32) -> Outcome {
     let Some(packet) = Packet::<F>::parse(ctx) else {
         return Outcome::drop(Verdict::DropInternal);
     };
-    match tunnel::send(&packet, backend) {
+    let sent = packet.next_hop(backend).and_then(|next_hop| tunnel::send(&packet, backend, next_hop));
+    match sent {
         Ok(outcome) | Err(outcome) => outcome,
     }
 }

@@ -45,6 +45,18 @@ impl Outcome {
         Self((backend as u64) << 32 | Self::new(Verdict::Forward, TUNNEL).0)
     }
 
+    /// Not for [`crate::plain`].
+    #[inline(always)]
+    pub(crate) const fn rest() -> Self {
+        Self::new(Verdict::PassMalformed, REST)
+    }
+
+    /// Whether there is more to do than to count it.
+    #[inline(always)]
+    pub(crate) const fn is_open(self) -> bool {
+        self.action() >= RESET
+    }
+
     /// The backend of [`TUNNEL`].
     #[inline(always)]
     pub(crate) const fn backend(self) -> u32 {
@@ -86,3 +98,5 @@ pub(crate) const NEW_CONN: u32 = 0x104;
 pub(crate) const REPLY: u32 = 0x105;
 /// To be sent through the tunnel to the backend that the outcome carries: see [`crate::tunnel`].
 pub(crate) const TUNNEL: u32 = 0x106;
+/// Not for [`crate::plain`]: the packet is as it came.
+pub(crate) const REST: u32 = 0x107;

@@ -2,59 +2,22 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::vip::LocalAddress,
-    bytes::Bytes,
-    packet::{Ipv4, Ipv6, Link, Network, Transport, ethertype, protocol},
+    abi::vip::{LocalAddress, filter},
+    packet::{Ipv4, Ipv6, Link, Network, ethertype, protocol},
     verdict::Verdict,
 };
 
 use crate::{
+    config,
     family::Tables,
     forward::{self, Arrival},
+    listener,
+    maps::ADDRESS_FILTER,
     open,
     outcome::{ASK_KERNEL, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
-    reply, reset, transmit,
+    packet::{Packet, frame, usable_transport},
+    reply, reset, shared, transmit,
 };
-
-/// A packet to one of the balancer's addresses.
-pub(crate) struct Packet<'a, F: Tables> {
-    /// The kernel's handle.
-    pub ctx: &'a XdpContext,
-    /// Its bytes.
-    pub frame: Bytes,
-    /// Its link layer.
-    pub link: Link,
-    /// Its network layer.
-    pub network: Network<F::Address>,
-    /// Its transport layer.
-    pub transport: Transport,
-}
-
-impl<'a, F: Tables> Packet<'a, F> {
-    /// Parses a packet that is known to be of the family and to have a transport header.
-    #[inline(always)]
-    pub(crate) fn parse(ctx: &'a XdpContext) -> Option<Self> {
-        let frame = frame(ctx);
-        let link = Link::parse(frame)?;
-        let network = F::parse(frame, link.len()).ok()?;
-        let transport = Transport::parse(frame, &network).ok()?;
-        Some(Self { ctx, frame, link, network, transport })
-    }
-}
-
-/// The bytes of the packet as it is now; to be asked again after every change of its size.
-///
-/// Volatile: else the compiler hands the two pointers to a function instead of the handle that they come from, cut down
-/// to the 32 bits that they have in its type, which the verifier takes for numbers.
-#[inline(always)]
-pub(crate) fn frame(ctx: &XdpContext) -> Bytes {
-    // SAFETY: the kernel's handle; it guarantees these bytes until the program ends or resizes the packet.
-    unsafe {
-        let start = (&raw const (*ctx.ctx).data).read_volatile();
-        let end = (&raw const (*ctx.ctx).data_end).read_volatile();
-        Bytes::new(start as usize, end as usize)
-    }
-}
 
 /// From a packet to its end.
 #[inline(always)]
@@ -97,11 +60,15 @@ fn finish<F: Tables>(ctx: &XdpContext, outcome: Outcome) -> Outcome {
 fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let frame = frame(ctx);
     let link = Link::parse(frame).ok_or(Outcome::pass(Verdict::PassMalformed))?;
-    let network = F::parse(frame, link.len()).map_err(|_| Outcome::pass(Verdict::PassMalformed))?;
-    if let Some(transport) = usable_transport::<F>(frame, &network) {
-        return match Arrival::new(Packet::<F> { ctx, frame, link, network, transport }) {
-            Ok(arrival) => forward::run(&arrival),
-            Err(packet) => Err(unheard::<F>(&packet.network)),
+    let malformed = Outcome::pass(Verdict::PassMalformed);
+    let packet = frame.after(link.len()).proven(F::HEADER_LEN).ok_or(malformed)?;
+    let network = F::parse(packet).map_err(|_| malformed)?;
+    let segment = packet.after(network.header_len.into());
+    if let Some(transport) = usable_transport::<F>(segment, &network) {
+        let packet = Packet::<F> { ctx, frame, packet, segment, link, network, transport, is_plain: false };
+        return match listener::find::<F>(&packet.destination()) {
+            Some((listener, hasher)) => forward::run(&Arrival::at(packet, listener, hasher)),
+            None => Err(unheard::<F>(&packet.network)),
         };
     }
     // No listener can want it; but whose it is decides what it gets.
@@ -109,16 +76,9 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     Err(refused::<F>(&network, &local))
 }
 
-/// The transport header of a packet that a listener may want.
-#[inline(always)]
-fn usable_transport<F: Tables>(frame: Bytes, network: &Network<F::Address>) -> Option<Transport> {
-    let is_usable = !network.fragment && matches!(network.protocol, protocol::TCP | protocol::UDP);
-    if is_usable { Transport::parse(frame, network).ok() } else { None }
-}
-
 /// A packet that no listener wants: perhaps a reply, else somebody else's.
 #[inline(always)]
-fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
+pub(crate) fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
     match local_address::<F>(network) {
         Ok(local) if local.snat != 0 => Outcome::new(Verdict::Reply, REPLY),
         Ok(local) => unclaimed(&local),
@@ -129,6 +89,11 @@ fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
 /// What the destination is to the balancer: for most packets of a host, nothing.
 #[inline(always)]
 pub(crate) fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress> {
+    let (word, bit) = filter::bit(network.destination, config::hash_seed());
+    // SAFETY: a word of a map value.
+    if ADDRESS_FILTER.get_ptr(word).is_none_or(|word| unsafe { shared::read(word) } & bit == 0) {
+        return Err(Outcome::pass(Verdict::PassNotOurs));
+    }
     // SAFETY: the agent replaces entries, it does not write into them.
     match unsafe { F::addresses().get(network.destination) } {
         Some(local) => Ok(*local),

@@ -16,7 +16,8 @@ use crate::{
     family::Tables,
     forward::expired,
     outcome::Outcome,
-    pipeline::{Packet, local_address, unclaimed},
+    packet::Packet,
+    pipeline::{local_address, unclaimed},
     schedule, transmit,
 };
 
@@ -37,7 +38,7 @@ pub(crate) fn run<F: Tables>(ctx: &XdpContext) -> Outcome {
 
 /// `None`: it is no reply of a balanced flow.
 #[inline(always)]
-fn reply<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
+pub(crate) fn reply<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
     let index = table::index(slot, packet.transport.destination.get());
     let entry = conn::at::<F>(index)?;
     let status = conn::status::<F>(entry);
@@ -66,7 +67,8 @@ fn reply<F: Tables>(packet: &Packet<'_, F>, slot: u32) -> Option<Outcome> {
     }
     conn::touch::<F>(entry, index, status, Direction::Reply, packet.transport.flags, now);
     counters::packet(listener, backend, packet.frame.len());
-    let Some(()) = translate::<F>(packet.frame, &packet.network, &packet.transport, source, client) else {
+    let bytes = [packet.packet, packet.segment];
+    let Some(()) = translate::<F>(bytes, &packet.network, &packet.transport, source, client) else {
         return Some(Outcome::drop(Verdict::DropInternal));
     };
     Some(transmit::along::<F>(packet.ctx, &packet.link, path, Verdict::Reply))

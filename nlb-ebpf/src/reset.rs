@@ -6,19 +6,16 @@ use nlb_common::{
     be::Be16,
     checksum::Sum,
     packet::{Macs, protocol},
-    tcp::Flags,
+    tcp::{self, Flags},
     verdict::Verdict,
 };
 
 use crate::{
     family::Tables,
     outcome::Outcome,
-    pipeline::{Packet, frame},
+    packet::{Packet, frame},
     transmit,
 };
-
-/// Length of a TCP header without options.
-const TCP_LEN: usize = 20;
 
 /// What a RST says.
 struct Numbers {
@@ -54,7 +51,7 @@ pub(crate) fn run<F: Tables>(ctx: &XdpContext, why: Outcome) -> Outcome {
 #[inline(always)]
 fn answer<F: Tables>(packet: &Packet<'_, F>) -> Option<()> {
     let numbers = numbers(packet)?;
-    let len = packet.link.len() + F::HEADER_LEN + TCP_LEN;
+    let len = packet.link.len() + F::HEADER_LEN + tcp::HEADER_LEN;
     let excess = packet.frame.len() as i32 - len as i32;
     // SAFETY: the kernel's handle of this packet; every pointer into it is made anew afterwards.
     if excess != 0 && unsafe { bpf_xdp_adjust_tail(packet.ctx.ctx, -excess) } != 0 {
@@ -64,9 +61,10 @@ fn answer<F: Tables>(packet: &Packet<'_, F>) -> Option<()> {
     packet.link.write(frame, Macs::read(frame)?.swapped())?;
 
     let (from, to) = (packet.network.destination, packet.network.source);
-    F::write_header(frame, packet.link.len(), from, to, protocol::TCP, TCP_LEN as u16)?;
+    let answer = frame.after(packet.link.len()).proven(F::HEADER_LEN + tcp::HEADER_LEN)?;
+    F::write_header(answer, from, to, protocol::TCP, tcp::HEADER_LEN as u16)?;
 
-    let at = packet.link.len() + F::HEADER_LEN;
+    let segment = F::after_plain_header(answer);
     let words = [
         packet.transport.destination.raw(),
         packet.transport.source.raw(),
@@ -74,35 +72,34 @@ fn answer<F: Tables>(packet: &Packet<'_, F>) -> Option<()> {
         (numbers.sequence >> 16) as u16,
         numbers.acknowledgement as u16,
         (numbers.acknowledgement >> 16) as u16,
-        u16::from_ne_bytes([(TCP_LEN as u8 / 4) << 4, numbers.flags.0]),
+        u16::from_ne_bytes([(tcp::HEADER_LEN as u8 / 4) << 4, numbers.flags.0]),
         0, // window
     ];
     let mut sum = Sum::new();
     from.add_to(&mut sum);
     to.add_to(&mut sum);
     sum.add_u16(Be16::new(u16::from(protocol::TCP)).raw());
-    sum.add_u16(Be16::new(TCP_LEN as u16).raw());
-    let mut offset = at;
-    for word in words {
-        frame.write(offset, word)?;
+    sum.add_u16(Be16::new(tcp::HEADER_LEN as u16).raw());
+    for (index, word) in words.into_iter().enumerate() {
+        segment.write(2 * index, word)?;
         sum.add_u16(word);
-        offset += 2;
     }
-    frame.write(at + 16, sum.checksum())?;
-    frame.write(at + 18, 0u16)
+    segment.write(16, sum.checksum())?;
+    segment.write(18, 0u16)
 }
 
 /// Sequence numbers, as they lie in memory: what the sender expects if it has said so, else what it sent.
 #[inline(always)]
 fn numbers<F: Tables>(packet: &Packet<'_, F>) -> Option<Numbers> {
-    let at = usize::from(packet.network.payload);
-    let sequence = packet.frame.read::<u32>(at + 4)?;
-    let acknowledgement = packet.frame.read::<u32>(at + 8)?;
+    let segment = packet.segment.proven(tcp::HEADER_LEN)?;
+    let sequence = segment.read::<u32>(4)?;
+    let acknowledgement = segment.read::<u32>(8)?;
     let flags = packet.transport.flags;
     if flags.has(Flags::ACK) {
         return Some(Numbers { sequence: acknowledgement, acknowledgement: 0, flags: Flags::RST });
     }
-    let data = packet.network.end - at as u32 - u32::from(packet.transport.header_len);
+    let header_len = tcp::header_len(segment.read(12)?) as u32;
+    let data = packet.network.len - u32::from(packet.network.header_len) - header_len;
     let len = data + u32::from(flags.has(Flags::SYN)) + u32::from(flags.has(Flags::FIN));
     let acknowledgement = u32::from_be(sequence).wrapping_add(len).to_be();
     Some(Numbers { sequence: 0, acknowledgement, flags: Flags::RST.with(Flags::ACK) })

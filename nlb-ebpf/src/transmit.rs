@@ -17,7 +17,7 @@ use crate::{
     family::Tables,
     maps::EGRESSES,
     outcome::{ASK_KERNEL, Outcome},
-    pipeline::{Packet, frame},
+    packet::{Packet, frame},
 };
 
 /// Sends a rewritten packet along a path.
@@ -59,10 +59,9 @@ pub(crate) fn to_next_hop<F: Tables>(packet: &Packet<'_, F>, next_hop: u64) -> O
 /// The way the agent found.
 #[inline(always)]
 pub(crate) fn known(next_hop: u64) -> Option<ReturnPath> {
-    let NextHop { mac, egress } = NextHop::from_word(next_hop)?;
-    let egress = EGRESSES.get(u32::from(egress))?;
-    let tags = if egress.vlan == 0 { Tags::NONE } else { Tags::one(egress.vlan) };
-    let macs = Macs { destination: mac, source: Mac(egress.mac) };
+    let egress = EGRESSES.get(NextHop::egress_of(next_hop)?)?;
+    let tags = if egress.vlan == 0 { Tags::NONE } else { Tags::one(egress.vlan as u16) };
+    let macs = Macs::from_words(next_hop, egress.mac);
     Some(ReturnPath { macs, ifindex: egress.ifindex, tags })
 }
 
@@ -87,7 +86,7 @@ pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
     if found != 0 {
         return Outcome::drop(Verdict::DropNoNextHop);
     }
-    let macs = Macs { destination: Mac(lookup.dmac), source: Mac(lookup.smac) };
+    let macs = Macs::new(Mac(lookup.dmac), Mac(lookup.smac));
     let path = ReturnPath { macs, ifindex: lookup.ifindex, tags: Tags::NONE };
     along::<F>(ctx, &link, path, Verdict::Forward)
 }
@@ -97,5 +96,5 @@ pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
 fn layers<F: Tables>(ctx: &XdpContext) -> Option<(Link, Network<F::Address>)> {
     let frame = frame(ctx);
     let link = Link::parse(frame)?;
-    Some((link, F::parse(frame, link.len()).ok()?))
+    Some((link, F::parse(frame.after(link.len())).ok()?))
 }

@@ -91,7 +91,7 @@ pub mod eligibility {
     pub const WEIGHT: u32 = 5;
 }
 
-/// The next hop to a backend in one word: MAC address and number of the [`Egress`].
+/// The next hop to a backend in one word: MAC address ([`Mac::to_word`]) and, above it, number of the [`Egress`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
     /// Destination MAC address.
@@ -104,30 +104,24 @@ impl NextHop {
     /// As it stands in [`Backend::next_hop`].
     #[inline(always)]
     pub const fn to_word(self) -> u64 {
-        mac_word(self.mac, self.egress)
+        self.mac.to_word() | (self.egress as u64) << 48
     }
 
     /// From [`Backend::next_hop`]; `None`: not resolved.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Option<Self> {
-        let (mac, egress) = mac_parts(word);
-        if egress == 0 { None } else { Some(Self { mac, egress }) }
+        match Self::egress_of(word) {
+            Some(egress) => Some(Self { mac: Mac::from_word(word), egress: egress as u16 }),
+            None => None,
+        }
     }
-}
 
-/// A MAC address and 16 more bits in one word.
-#[inline(always)]
-pub const fn mac_word(mac: Mac, low: u16) -> u64 {
-    let [a, b, c, d, e, f] = mac.0;
-    let [x, y] = low.to_ne_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, x, y])
-}
-
-/// The parts of a [`mac_word`].
-#[inline(always)]
-pub const fn mac_parts(word: u64) -> (Mac, u16) {
-    let [a, b, c, d, e, f, x, y] = word.to_ne_bytes();
-    (Mac([a, b, c, d, e, f]), u16::from_ne_bytes([x, y]))
+    /// The egress alone.
+    #[inline(always)]
+    pub const fn egress_of(word: u64) -> Option<u32> {
+        let egress = (word >> 48) as u32;
+        if egress == 0 { None } else { Some(egress) }
+    }
 }
 
 /// A way out: an interface, with the VLAN tag frames get there. Array `EGRESSES`. An entry never changes; a new
@@ -135,17 +129,17 @@ pub const fn mac_parts(word: u64) -> (Mac, u16) {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Egress {
+    /// Source MAC address: [`Mac::to_word`].
+    pub mac: u64,
     /// Index of the device frames are sent from.
     pub ifindex: u32,
-    /// Source MAC address.
-    pub mac: [u8; 6],
-    /// VLAN identifier in host byte order; 0: untagged.
-    pub vlan: u16,
+    /// VLAN identifier; 0: untagged.
+    pub vlan: u32,
 }
 
 layout! {
     Backend: 64, 64;
-    Egress: 12, 4;
+    Egress: 16, 8;
 }
 pod!(Backend, Egress);
 

@@ -172,20 +172,20 @@ impl ReturnPath {
         let Self { macs, ifindex, tags } = self;
         let shape = tags.count as u16 | (tags.service as u16) << 8;
         let via = (ifindex as u64) << 32 | (tags.tci[0].get() as u64) << 16 | tags.tci[1].get() as u64;
-        [super::backend::mac_word(macs.destination, shape), super::backend::mac_word(macs.source, 0), via]
+        let (destination, source) = macs.to_words();
+        [destination | (shape as u64) << 48, source, via]
     }
 
     /// From the three words.
     #[inline(always)]
     pub const fn from_words([to, from, via]: [u64; 3]) -> Self {
-        let (destination, shape) = super::backend::mac_parts(to);
-        let (source, _) = super::backend::mac_parts(from);
+        let shape = (to >> 48) as u16;
         let tags = Tags {
             count: shape as u8 & 3,
             service: shape >> 8 != 0,
             tci: [Be16::new((via >> 16) as u16), Be16::new(via as u16)],
         };
-        Self { macs: Macs { destination, source }, ifindex: (via >> 32) as u32, tags }
+        Self { macs: Macs::from_words(to, from), ifindex: (via >> 32) as u32, tags }
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn return_path_round_trips() {
         let tags = Tags { count: 2, service: true, tci: [Be16::new(0x2064), Be16::new(7)] };
-        let macs = Macs { destination: Mac([1; 6]), source: Mac([2; 6]) };
+        let macs = Macs::new(Mac([1; 6]), Mac([2; 6]));
         let path = ReturnPath { macs, ifindex: 77, tags };
         assert_eq!(ReturnPath::from_words(path.to_words()), path);
     }

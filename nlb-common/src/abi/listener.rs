@@ -12,12 +12,8 @@ use crate::be::Be16;
 pub struct Listener {
     /// The VIP; IPv4 in the first word.
     pub address: [u32; 4],
-    /// The port.
-    pub port: Be16,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// 4 or 6.
-    pub family: u8,
+    /// Port, protocol and family: [`endpoint`].
+    pub endpoint: u32,
     /// The VIP's number.
     pub vip: u32,
     /// Number of the backend service; 0: the listener is gone.
@@ -30,6 +26,37 @@ pub struct Listener {
     pub tracking: u32,
     /// Zero.
     pub _pad: [u32; 6],
+}
+
+/// A port, an IP protocol number, and the family of the VIP, 4 or 6, in one word: they are compared at once.
+#[inline(always)]
+pub const fn endpoint(port: Be16, protocol: u8, family: u8) -> u32 {
+    port.raw() as u32 | (protocol as u32) << 16 | (family as u32) << 24
+}
+
+impl Listener {
+    /// The port.
+    #[inline(always)]
+    pub const fn port(&self) -> Be16 {
+        Be16::from_raw(self.endpoint as u16)
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    pub const fn protocol(&self) -> u8 {
+        protocol_of(self.endpoint)
+    }
+
+    /// 4 or 6.
+    pub const fn family(&self) -> u8 {
+        (self.endpoint >> 24) as u8
+    }
+}
+
+/// The IP protocol number of an [`endpoint`].
+#[inline(always)]
+pub const fn protocol_of(endpoint: u32) -> u8 {
+    (endpoint >> 16) as u8
 }
 
 /// What the balancer remembers of a listener's flows.

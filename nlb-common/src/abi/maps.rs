@@ -4,6 +4,12 @@
 pub mod name {
     /// Array of one [`Meta`](crate::abi::meta::Meta).
     pub const META: &str = "META";
+    /// Array of programs: [`programs`](super::programs).
+    pub const PROGRAMS: &str = "PROGRAMS";
+    /// Array of one [`Clock`](crate::abi::clock::Clock).
+    pub const CLOCK: &str = "CLOCK";
+    /// Array of `u64`, the words of a [filter](crate::abi::vip::filter).
+    pub const ADDRESS_FILTER: &str = "ADDRESS_FILTER";
     /// IPv4 address to [`LocalAddress`](crate::abi::vip::LocalAddress).
     pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
     /// IPv6 address to [`LocalAddress`](crate::abi::vip::LocalAddress).
@@ -58,8 +64,11 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 27] = [
+    pub const ALL: [&str; 30] = [
         META,
+        PROGRAMS,
+        CLOCK,
+        ADDRESS_FILTER,
         ADDRESSES_V4,
         ADDRESSES_V6,
         SNATS_V4,
@@ -97,8 +106,18 @@ pub const FLOW_MASK: &str = "FLOW_MASK";
 pub const PERSISTENCE_MASK: &str = "PERSISTENCE_MASK";
 /// Name of the constant that says whether frames go back to their interface by a redirect instead of `XDP_TX`.
 pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
-/// Name of the program.
+/// Name of the program that packets come to.
 pub const PROGRAM: &str = "nlb";
+/// Name of the program that it calls for what it leaves.
+pub const REST: &str = "nlb_rest";
+
+/// Slots of the array of programs.
+pub mod programs {
+    /// [`REST`](super::REST).
+    pub const REST: u32 = 0;
+    /// How many there are.
+    pub const SLOTS: u32 = 1;
+}
 
 /// Addresses of one family: VIPs and SNAT addresses.
 pub const MAX_ADDRESSES: u32 = 4096;

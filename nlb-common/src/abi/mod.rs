@@ -6,6 +6,7 @@
 pub mod active;
 pub mod backend;
 pub mod bench;
+pub mod clock;
 pub mod conn;
 pub mod conn_set;
 pub mod counters;

@@ -14,6 +14,24 @@ pub struct LocalAddress {
     pub host: u32,
 }
 
+/// Which addresses are surely nobody's to the balancer: a set of hashes (B. H. Bloom, Space/Time Trade-offs in Hash Coding with
+/// Allowable Errors, 1970, with one hash). Most packets of a host are spared a look into the map of addresses by it.
+pub mod filter {
+    use crate::{addr::Address, hash::Hasher};
+
+    /// Words of the filter: eight bits for each address of both families that there is room for.
+    pub const WORDS: u32 = 2 * super::super::maps::MAX_ADDRESSES * 8 / u64::BITS;
+
+    /// An address's bit: the index of the word, and the word with this bit alone.
+    #[inline(always)]
+    pub fn bit<A: Address>(address: A, seed: u64) -> (u32, u64) {
+        let mut hasher = Hasher::new(seed);
+        address.hash(&mut hasher, 0);
+        let hash = hasher.so_far();
+        (hash as u32 % WORDS, 1 << (hash >> 58))
+    }
+}
+
 /// A source address of `nat`, and the range of its ports. Arrays `SNATS_V4`, `SNATS_V6`; the index is the slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

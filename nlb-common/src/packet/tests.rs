@@ -45,10 +45,12 @@ fn ours(frame: &mut [u8]) -> Option<Reading> {
 }
 
 fn ours_of<F: Family>(frame: Bytes, link: &Link, address: fn(F::Address) -> IpAddr) -> Option<Reading> {
-    let network = F::parse(frame, link.len()).ok()?;
-    assert!(usize::from(network.payload) <= network.end as usize && network.end as usize <= frame.len());
+    let packet = frame.after(link.len());
+    let network = F::parse(packet).ok()?;
+    assert!(u32::from(network.header_len) <= network.len && network.len as usize <= packet.len());
     let has_ports = matches!(network.protocol, protocol::TCP | protocol::UDP) && !network.fragment;
-    let transport = has_ports.then(|| Transport::parse(frame, &network).ok()).flatten();
+    let transport =
+        has_ports.then(|| Transport::parse(packet.after(network.header_len.into()), &network).ok()).flatten();
     Some(Reading {
         network_offset: link.len(),
         source: address(network.source),
@@ -243,9 +245,11 @@ fn translated_as<F: Family>(
     source: (F::Address, Be16),
     destination: (F::Address, Be16),
 ) {
-    let network = F::parse(frame, link.len()).expect("a whole packet");
-    let transport = Transport::parse(frame, &network).expect("a whole header");
-    translate::<F>(frame, &network, &transport, source, destination).expect("it was parsed");
+    let packet = frame.after(link.len());
+    let network = F::parse(packet).expect("a whole packet");
+    let segment = packet.after(network.header_len.into());
+    let transport = Transport::parse(segment, &network).expect("a whole header");
+    translate::<F>([packet, segment], &network, &transport, source, destination).expect("it was parsed");
 }
 
 proptest! {
@@ -335,7 +339,7 @@ proptest! {
     fn a_header_of_our_own_is_read_by_etherparse(v4: [Ipv4Addr; 2], v6: [Ipv6Addr; 2], protocol in 0u8..=255) {
         let mut frame = [0; 14 + 20 + 20];
         let [from, to] = v4.map(|address| V4::from_octets(address.octets()));
-        Ipv4::write_header(bytes(&mut frame), 14, from, to, protocol, 20).expect("there is room");
+        Ipv4::write_header(bytes(&mut frame[14..]), from, to, protocol, 20).expect("there is room");
         let header = Ipv4HeaderSlice::from_slice(&frame[14..]).expect("a header");
         prop_assert_eq!((header.source_addr(), header.destination_addr()), (v4[0], v4[1]));
         prop_assert_eq!((header.protocol().0, header.payload_len()), (protocol, Ok(20)));
@@ -344,7 +348,7 @@ proptest! {
 
         let mut frame = [0; 14 + 40 + 20];
         let [from, to] = v6.map(|address| V6::from_octets(address.octets()));
-        Ipv6::write_header(bytes(&mut frame), 14, from, to, protocol, 20).expect("there is room");
+        Ipv6::write_header(bytes(&mut frame[14..]), from, to, protocol, 20).expect("there is room");
         let header = Ipv6HeaderSlice::from_slice(&frame[14..]).expect("a header");
         prop_assert_eq!((header.source_addr(), header.destination_addr()), (v6[0], v6[1]));
         prop_assert_eq!((header.next_header().0, header.payload_length()), (protocol, 20));
@@ -358,7 +362,7 @@ proptest! {
         // Of a tag that is not there nothing is read.
         tags.tci[usize::from(count)..].fill(Be16::new(0));
         let link = Link { tags, ethertype: ethertype::IPV6 };
-        let macs = Macs { destination: Mac(destination), source: Mac(source) };
+        let macs = Macs::new(Mac(destination), Mac(source));
         let mut frame = [0xff; 22];
         let frame = bytes(&mut frame);
         prop_assert_eq!(link.write(frame, macs), Some(()));

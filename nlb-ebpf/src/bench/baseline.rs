@@ -33,11 +33,12 @@ fn parse_tx(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn send_back<F: Family>(ctx: &XdpContext, link: &Link) -> Option<()> {
     let frame = frame(ctx);
-    let network = F::parse(frame, link.len()).ok()?;
+    let packet = frame.after(link.len());
+    let network = F::parse(packet).ok()?;
     if network.fragment || network.protocol != protocol::TCP {
         return None;
     }
-    Transport::parse(frame, &network).ok()?;
+    Transport::parse(packet.after(network.header_len.into()), &network).ok()?;
     // In words: an array of bytes would be moved byte by byte.
     let (to, to_end) = (frame.read::<u32>(0)?, frame.read::<u16>(4)?);
     let (from, from_end) = (frame.read::<u32>(6)?, frame.read::<u16>(10)?);

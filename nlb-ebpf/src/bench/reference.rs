@@ -120,9 +120,8 @@ fn existing<F: Tables>(key: &FlowKey<F::Address>, flags: Flags) -> Option<u32> {
 #[inline(always)]
 fn new<F: Tables>(key: &FlowKey<F::Address>) -> Option<u32> {
     let mut hasher = Hasher::new(SEED);
-    key.client.hash(&mut hasher);
-    key.vip.hash(&mut hasher);
-    hasher.add(u64::from(key.protocol) << 32 | u64::from(key.ports));
+    key.client.hash(&mut hasher, key.ports);
+    key.vip.hash(&mut hasher, key.protocol);
     let backend = *RING.get(hasher.finish() as u32 & (RING_SLOTS - 1))?;
     let flow = Flow { last_seen: now(), backend, closed: 0 };
     // An LRU map always has room; should it not, the ring will say the same next time.

@@ -27,4 +27,5 @@ mod resets;
 mod restart;
 mod scene;
 mod schedule;
+mod time;
 mod tunnel;

@@ -93,12 +93,20 @@ pub(super) fn snat_back(family: Family, entry: abi::vip::Snat) -> Option<Snat> {
     (ports != 0).then(|| Snat { address: narrow(family, address), first_port, ports })
 }
 
+/// An address's bit in the filter of addresses.
+pub(super) fn filter_bit(address: IpAddr, seed: u64) -> (u32, u64) {
+    match address {
+        IpAddr::V4(address) => abi::vip::filter::bit(v4(address), seed),
+        IpAddr::V6(address) => abi::vip::filter::bit(v6(address), seed),
+    }
+}
+
 /// The hash that a listener is found by.
 pub(super) fn listener_hash(listener: &Listener, seed: u64) -> u64 {
     let (port, protocol) = (Be16::new(listener.port), protocol_number(listener.protocol));
     match listener.address {
-        IpAddr::V4(address) => Destination { vip: v4(address), port, protocol }.hasher(seed).finish(),
-        IpAddr::V6(address) => Destination { vip: v6(address), port, protocol }.hasher(seed).finish(),
+        IpAddr::V4(address) => Destination { vip: v4(address), port, protocol }.hasher(seed).so_far(),
+        IpAddr::V6(address) => Destination { vip: v6(address), port, protocol }.hasher(seed).so_far(),
     }
 }
 
@@ -131,13 +139,17 @@ pub(super) fn seconds(ticks: u32) -> Duration {
     Duration::from_secs(u64::from(ticks) * (1 << 20) / 1_000_000_000)
 }
 
+/// Port, protocol and family of a listener.
+pub(super) fn endpoint(listener: &Listener) -> u32 {
+    let family = family_number(Family::of(listener.address));
+    abi::listener::endpoint(Be16::new(listener.port), protocol_number(listener.protocol), family)
+}
+
 /// The listener of an entry; `None` if it is of no agent's making.
 pub(super) fn listener_back(entry: &abi::listener::Listener) -> Option<Listener> {
     let abi::listener::Listener {
         address,
-        port,
-        protocol,
-        family,
+        endpoint: _,
         vip,
         service,
         idle_timeout,
@@ -147,9 +159,9 @@ pub(super) fn listener_back(entry: &abi::listener::Listener) -> Option<Listener>
     } = *entry;
     Some(Listener {
         vip: VipId(vip),
-        address: narrow(family_of(family)?, address),
-        protocol: protocol_of(protocol)?,
-        port: port.get(),
+        address: narrow(family_of(entry.family())?, address),
+        protocol: protocol_of(entry.protocol())?,
+        port: entry.port().get(),
         service: ServiceId(service),
         idle_timeout: seconds(idle_timeout),
         closed_to_new: closed_to_new != 0,
@@ -324,12 +336,13 @@ pub(super) fn backend_back(entry: &abi::backend::Backend) -> Option<Backend> {
 
 pub(super) fn egress(egress: Egress) -> abi::backend::Egress {
     let Egress { ifindex, mac, vlan } = egress;
-    abi::backend::Egress { ifindex, mac, vlan: vlan.unwrap_or(0) }
+    abi::backend::Egress { mac: Mac(mac).to_word(), ifindex, vlan: vlan.unwrap_or(0).into() }
 }
 
 pub(super) fn egress_back(entry: abi::backend::Egress) -> Option<Egress> {
-    let abi::backend::Egress { ifindex, mac, vlan } = entry;
-    (ifindex != 0).then(|| Egress { ifindex, mac, vlan: (vlan != 0).then_some(vlan) })
+    let abi::backend::Egress { mac, ifindex, vlan } = entry;
+    let vlan = (vlan != 0).then_some(vlan as u16);
+    (ifindex != 0).then(|| Egress { ifindex, mac: Mac::from_word(mac).0, vlan })
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, Map, MapData},
-    programs::{ProgramError, Xdp},
+    maps::{Array, Map, MapData, ProgramArray},
+    programs::{ProgramError, ProgramFd, Xdp},
 };
 use nix::{
     fcntl::{Flock, FlockArg},
@@ -22,13 +22,14 @@ use nix::{
 use nlb_common::abi::{
     LAYOUT_VERSION,
     maps::{
-        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, flow_sets, name, persistence_sets,
+        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets, name,
+        persistence_sets, programs,
     },
     meta::Meta,
 };
 use tracing::info;
 
-use super::{Options, device::is_veth};
+use super::{Options, device::is_veth, time};
 use crate::datapath::DatapathError;
 
 /// The compiled nlb-ebpf.
@@ -120,9 +121,17 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     }
     let started = Instant::now();
     let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
-    let program = program(&mut ebpf)?;
-    program.load().map_err(|error| explain_program(&error))?;
-    report(program, started.elapsed());
+    let (rest, rest_instructions) = verified(&mut ebpf, REST)?;
+    let (_, instructions) = verified(&mut ebpf, PROGRAM)?;
+    let instructions = rest_instructions.zip(instructions).map(|(rest, entry)| rest + entry);
+    info!(
+        verified_instructions = instructions,
+        load_ms = started.elapsed().as_millis(),
+        "datapath program loaded"
+    );
+    // Whichever entry packets come to, the last one's or this one's: they know each other by the maps' layout.
+    set_rest(&mut ebpf, &rest)?;
+    time::load(&mut ebpf);
     if pinned.is_none() {
         write_meta(&mut ebpf, hash_seed)?;
     }
@@ -138,11 +147,31 @@ fn pinned_len(pins: &PinDirectory, map: &'static str) -> Result<Option<u32>, Dat
     Ok(Some(info.max_entries()))
 }
 
-/// The program of a loaded object.
+/// The program of a loaded object that packets come to.
 pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    named(ebpf, PROGRAM)
+}
+
+fn named<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DatapathError> {
     let missing =
-        || DatapathError::Refused { kernel: kernel(), cause: format!("the object has no program {PROGRAM}") };
-    ebpf.program_mut(PROGRAM).and_then(|program| program.try_into().ok()).ok_or_else(missing)
+        || DatapathError::Refused { kernel: kernel(), cause: format!("the object has no program {name}") };
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or_else(missing)
+}
+
+/// Has the kernel verify a program; its handle, and the number of instructions that it went through.
+fn verified(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramFd, Option<u32>), DatapathError> {
+    let program = named(ebpf, name)?;
+    program.load().map_err(|error| explain_program(&error))?;
+    let handle = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| explain_program(&error))?;
+    Ok((handle, program.info().ok().and_then(|info| info.verified_instruction_count())))
+}
+
+/// Makes this the program that the entry calls.
+fn set_rest(ebpf: &mut Ebpf, rest: &ProgramFd) -> Result<(), DatapathError> {
+    let missing = || map_error("find", name::PROGRAMS, &io::Error::from(io::ErrorKind::NotFound));
+    let map = ebpf.map_mut(name::PROGRAMS).ok_or_else(missing)?;
+    let mut map = ProgramArray::try_from(map).map_err(|cause| map_error("open", name::PROGRAMS, &cause))?;
+    map.set(programs::REST, rest, 0).map_err(|cause| map_error("write", name::PROGRAMS, &cause))
 }
 
 /// What the maps say about themselves; `None` if there are none yet.
@@ -167,11 +196,6 @@ fn write_meta(ebpf: &mut Ebpf, hash_seed: u64) -> Result<(), DatapathError> {
     let mut map = Array::<_, Meta>::try_from(map).map_err(|cause| map_error("open", name::META, &cause))?;
     let meta = Meta { layout_version: LAYOUT_VERSION, _pad: 0, hash_seed };
     map.set(0, meta, 0).map_err(|cause| map_error("write", name::META, &cause))
-}
-
-fn report(program: &Xdp, took: Duration) {
-    let verified = program.info().ok().and_then(|info| info.verified_instruction_count());
-    info!(verified_instructions = verified, load_ms = took.as_millis(), "datapath program loaded");
 }
 
 /// An error of a map operation.

@@ -10,6 +10,7 @@ mod mapped;
 mod read;
 mod sweep;
 mod tables;
+mod time;
 mod words;
 mod write;
 
@@ -109,6 +110,7 @@ impl AyaDatapath {
         let pins = PinDirectory::open(&options.bpffs)?;
         let Loaded { mut ebpf, hash_seed, adopted } = loader::load(&pins, options)?;
         let maps = Maps::open(&mut ebpf)?;
+        time::set(&mut ebpf, &maps.clock);
         let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
         tracing::info!(adopted, bpffs = %options.bpffs.display(), "datapath maps open");
         let datapath = Self {
@@ -210,6 +212,7 @@ impl Datapath for AyaDatapath {
     }
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {
+        time::adjust(&mut self.ebpf, &self.maps.clock);
         let mut counts = FlowCounts::default();
         let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
         let now = now();

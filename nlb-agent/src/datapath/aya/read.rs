@@ -1,6 +1,6 @@
 //! The maps, read back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aya::maps::{MapData, PerCpuArray};
 use nlb_common::abi::{
@@ -21,14 +21,15 @@ use super::{
     tables::Maps,
 };
 use crate::datapath::{
-    BackendId, DatapathError, EgressId, Family, Image, ListenerId, PersistenceEntry, Picks, Service,
-    ServiceId, SnatSlot, TableUse, Traffic, VipId,
+    BackendId, DatapathError, EgressId, Family, Image, ListenerId, LocalAddress, PersistenceEntry, Picks,
+    Service, ServiceId, SnatSlot, TableUse, Traffic, VipId,
 };
 
 impl AyaDatapath {
     pub(super) fn read(&self) -> Result<Image, DatapathError> {
         let mut image = Image::default();
-        self.read_addresses(&mut image)?;
+        image.addresses = self.addresses()?;
+        self.read_snats(&mut image)?;
         self.read_listeners(&mut image)?;
         for index in 1..self.maps.services.len() {
             let entry = self.maps.services.read(index)?;
@@ -58,17 +59,23 @@ impl AyaDatapath {
         Ok(image)
     }
 
-    fn read_addresses(&self, image: &mut Image) -> Result<(), DatapathError> {
+    /// The addresses that the balancer answers to.
+    pub(super) fn addresses(&self) -> Result<BTreeMap<IpAddr, LocalAddress>, DatapathError> {
+        let mut addresses = BTreeMap::new();
         for entry in &self.maps.addresses_v4 {
             let (key, local) = entry.map_err(|cause| map_error("read", name::ADDRESSES_V4, &cause))?;
             let address = encode::narrow(Family::V4, [key.0.0, 0, 0, 0]);
-            image.addresses.insert(address, encode::local_address_back(local));
+            addresses.insert(address, encode::local_address_back(local));
         }
         for entry in &self.maps.addresses_v6 {
             let (key, local) = entry.map_err(|cause| map_error("read", name::ADDRESSES_V6, &cause))?;
             let address = encode::narrow(Family::V6, key.0.0);
-            image.addresses.insert(address, encode::local_address_back(local));
+            addresses.insert(address, encode::local_address_back(local));
         }
+        Ok(addresses)
+    }
+
+    fn read_snats(&self, image: &mut Image) -> Result<(), DatapathError> {
         for family in Family::ALL {
             let snats = &self.maps.snats[family.index()];
             for slot in 0..snats.len() {

@@ -7,6 +7,7 @@ use aya::{
 use nlb_common::{
     abi::{
         backend::{Backend, Egress},
+        clock::Clock,
         conn::{ConnV4, ConnV6},
         conn_set::ConnSet,
         counters::Traffic,
@@ -36,6 +37,8 @@ unsafe impl aya::Pod for Key<V6> {}
 
 /// All maps that the agent reads or writes.
 pub(super) struct Maps {
+    pub(super) clock: Mapped<Clock>,
+    pub(super) address_filter: Mapped<u64>,
     pub(super) addresses_v4: HashMap<MapData, Key<V4>, LocalAddress>,
     pub(super) addresses_v6: HashMap<MapData, Key<V6>, LocalAddress>,
     pub(super) snats: [Mapped<Snat>; 2],
@@ -84,6 +87,8 @@ impl Maps {
     /// Takes the maps out of a loaded object.
     pub(super) fn open(ebpf: &mut Ebpf) -> Result<Self, DatapathError> {
         Ok(Self {
+            clock: mapped(ebpf, name::CLOCK)?,
+            address_filter: mapped(ebpf, name::ADDRESS_FILTER)?,
             addresses_v4: opened(ebpf, name::ADDRESSES_V4)?,
             addresses_v6: opened(ebpf, name::ADDRESSES_V6)?,
             snats: [mapped(ebpf, name::SNATS_V4)?, mapped(ebpf, name::SNATS_V6)?],

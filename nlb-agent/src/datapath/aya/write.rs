@@ -43,6 +43,8 @@ impl AyaDatapath {
     }
 
     fn put_address(&mut self, address: IpAddr, local: LocalAddress) -> Result<(), DatapathError> {
+        // Before it is there, or packets to it would be taken for somebody else's.
+        self.add_to_filter(address)?;
         let entry = encode::local_address(local);
         match address {
             IpAddr::V4(address) => {
@@ -56,15 +58,38 @@ impl AyaDatapath {
         }
     }
 
+    fn add_to_filter(&mut self, address: IpAddr) -> Result<(), DatapathError> {
+        let (index, bit) = encode::filter_bit(address, self.hash_seed);
+        let word = self.maps.address_filter.at(index)?;
+        // SAFETY: an aligned word of a mapped array that only the agent writes.
+        unsafe { words::store_u64(word, words::load_u64(word) | bit) };
+        Ok(())
+    }
+
     fn remove_address(&mut self, address: IpAddr) -> Result<(), DatapathError> {
         match address {
             IpAddr::V4(address) => {
-                absent_is_fine(self.maps.addresses_v4.remove(&Key(encode::v4(address))), name::ADDRESSES_V4)
+                absent_is_fine(self.maps.addresses_v4.remove(&Key(encode::v4(address))), name::ADDRESSES_V4)?;
             }
             IpAddr::V6(address) => {
-                absent_is_fine(self.maps.addresses_v6.remove(&Key(encode::v6(address))), name::ADDRESSES_V6)
+                absent_is_fine(self.maps.addresses_v6.remove(&Key(encode::v6(address))), name::ADDRESSES_V6)?;
             }
         }
+        self.remove_from_filter(address)
+    }
+
+    /// Takes an address's bit away unless another one shares it.
+    fn remove_from_filter(&mut self, address: IpAddr) -> Result<(), DatapathError> {
+        let gone = encode::filter_bit(address, self.hash_seed);
+        let others = self.addresses()?;
+        if others.keys().any(|&other| encode::filter_bit(other, self.hash_seed) == gone) {
+            return Ok(());
+        }
+        let (index, bit) = gone;
+        let word = self.maps.address_filter.at(index)?;
+        // SAFETY: an aligned word of a mapped array that only the agent writes.
+        unsafe { words::store_u64(word, words::load_u64(word) & !bit) };
+        Ok(())
     }
 
     /// A slot is only written while no backend names it.
@@ -90,10 +115,7 @@ impl AyaDatapath {
             // names the number.
             unsafe {
                 (&raw mut (*entry).address).write_volatile(encode::wide(listener.address));
-                (&raw mut (*entry).port).write_volatile(nlb_common::be::Be16::new(listener.port));
-                (&raw mut (*entry).protocol).write_volatile(encode::protocol_number(listener.protocol));
-                let family = Family::of(listener.address);
-                (&raw mut (*entry).family).write_volatile(encode::family_number(family));
+                (&raw mut (*entry).endpoint).write_volatile(encode::endpoint(listener));
                 (&raw mut (*entry).vip).write_volatile(listener.vip.0);
                 (&raw mut (*entry).tracking).write_volatile(encode::tracking_number(listener.tracking));
             }

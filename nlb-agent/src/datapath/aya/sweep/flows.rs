@@ -193,14 +193,14 @@ fn fate(seen: Value, judge: &Judge) -> Fate {
         let is_free = judge.backend(seen.backend()) == backend_state::FREE;
         return if is_free { Fate::End } else { Fate::Close };
     }
-    let timeout = seen.timeout(listener.protocol, nlb_common::ticks::Ticks(listener.idle_timeout));
+    let timeout = seen.timeout(listener.protocol(), nlb_common::ticks::Ticks(listener.idle_timeout));
     if seen.last_seen().age(judge.now) > timeout { Fate::End } else { Fate::Keep }
 }
 
 /// Notes that a flow of a ring in transition is recorded.
 fn note_record(place: Place<Mine>, seen: Value, judge: &Judge, counts: &mut FlowCounts) {
     let listener = judge.listener(seen.listener());
-    let family = if listener.family == 4 { Family::V4 } else { Family::V6 };
+    let family = if listener.family() == 4 { Family::V4 } else { Family::V6 };
     let link = place.link(seen);
     if link != 0 {
         counts.recorded.insert((ServiceId(listener.service), family, link, BackendId(seen.backend())));
