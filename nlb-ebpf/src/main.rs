@@ -41,22 +41,41 @@ use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext
 use aya_log_ebpf::debug;
 use nlb_common::{abi::maps::programs, verdict::Verdict};
 
-use crate::{maps::PROGRAMS, outcome::Outcome};
+use crate::{
+    maps::PROGRAMS,
+    outcome::{OPEN_FLOW, Outcome},
+};
 
 /// The entry: one packet in, its action out.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb(ctx: XdpContext) -> u32 {
     let outcome = plain::run(&ctx);
-    if outcome.is_open() {
+    if outcome.action() == OPEN_FLOW {
         // SAFETY: both are XDP programs, and nothing here is to be dropped.
-        unsafe { PROGRAMS.tail_call(&ctx, programs::REST) };
-        return done(&ctx, Outcome::drop(Verdict::DropInternal));
+        unsafe { PROGRAMS.tail_call(&ctx, programs::OPEN) };
     }
-    done(&ctx, outcome)
+    done_or_rest(&ctx, outcome)
 }
 
-/// Whatever the entry leaves; it begins with the packet once more.
+/// First packets of flows through tunnels, and whatever else may change what is known of them.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_open(ctx: XdpContext) -> u32 {
+    done_or_rest(&ctx, open::plain(&ctx))
+}
+
+#[inline(always)]
+fn done_or_rest(ctx: &XdpContext, outcome: Outcome) -> u32 {
+    if outcome.is_open() {
+        // SAFETY: both are XDP programs, and nothing here is to be dropped.
+        unsafe { PROGRAMS.tail_call(ctx, programs::REST) };
+        return done(ctx, Outcome::drop(Verdict::DropInternal));
+    }
+    done(ctx, outcome)
+}
+
+/// Whatever the others leave; it begins with the packet once more.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_rest(ctx: XdpContext) -> u32 {

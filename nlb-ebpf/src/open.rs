@@ -4,19 +4,63 @@
 //! are worth no more than the least that can be done for them.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::verdict::Verdict;
+use nlb_common::{
+    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype},
+    verdict::Verdict,
+};
 
 use crate::{
     counters,
     family::Tables,
     forward::Arrival,
+    listener::{self, First},
     maps::BACKENDS,
     nat,
-    outcome::{NEW_CONN, OPEN_CONN, Outcome, Step, TUNNEL},
-    packet::Packet,
+    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
+    packet::{Packet, frame},
+    reset,
     route::{self, Found},
     tunnel,
 };
+
+/// A plain packet that goes through a tunnel, and of which the flow table did not say at once where to.
+#[inline(always)]
+pub(crate) fn plain(ctx: &XdpContext) -> Outcome {
+    match frame(ctx).read(ETHERNET_LEN - 2) {
+        Some(ethertype::IPV4) => plain_of::<Ipv4>(ctx),
+        Some(ethertype::IPV6) => plain_of::<Ipv6>(ctx),
+        _ => Outcome::rest(),
+    }
+}
+
+#[inline(always)]
+fn plain_of<F: Tables>(ctx: &XdpContext) -> Outcome {
+    let outcome = plain_flow::<F>(ctx);
+    // Not for the rest: what the reset is for has changed already.
+    if outcome.action() == RESET { reset::run::<F>(ctx, outcome) } else { outcome }
+}
+
+#[inline(never)]
+fn plain_flow<F: Tables>(ctx: &XdpContext) -> Outcome {
+    match plain_steps::<F>(ctx) {
+        Ok(outcome) | Err(outcome) => outcome,
+    }
+}
+
+#[inline(always)]
+fn plain_steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
+    let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
+    let First::Found(listener, hasher) = listener::first::<F>(&packet.destination()) else {
+        return Err(Outcome::rest());
+    };
+    let arrival = Arrival::at(packet, listener, hasher);
+    let Found { backend, is_new } = route::find(&arrival)?;
+    if is_new {
+        counters::connection(arrival.listener.number, backend);
+    }
+    let entry = BACKENDS.get_ptr(backend).ok_or(Outcome::drop(Verdict::DropInternal))?;
+    arrival.tunnel((backend, entry))
+}
 
 /// A packet that goes through a tunnel, and of which the flow table did not say at once where to.
 #[inline(always)]

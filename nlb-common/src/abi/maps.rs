@@ -108,15 +108,19 @@ pub const PERSISTENCE_MASK: &str = "PERSISTENCE_MASK";
 pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program that packets come to.
 pub const PROGRAM: &str = "nlb";
-/// Name of the program that it calls for what it leaves.
+/// Name of the program that it calls for first packets.
+pub const OPEN: &str = "nlb_open";
+/// Name of the program that both call for what they leave.
 pub const REST: &str = "nlb_rest";
 
 /// Slots of the array of programs.
 pub mod programs {
     /// [`REST`](super::REST).
     pub const REST: u32 = 0;
+    /// [`OPEN`](super::OPEN).
+    pub const OPEN: u32 = 1;
     /// How many there are.
-    pub const SLOTS: u32 = 1;
+    pub const SLOTS: u32 = 2;
 }
 
 /// Addresses of one family: VIPs and SNAT addresses.

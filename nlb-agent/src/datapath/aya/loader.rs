@@ -22,7 +22,7 @@ use nix::{
 use nlb_common::abi::{
     LAYOUT_VERSION,
     maps::{
-        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets, name,
+        FLOW_MASK, HASH_SEED, OPEN, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets, name,
         persistence_sets, programs,
     },
     meta::Meta,
@@ -121,16 +121,17 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     }
     let started = Instant::now();
     let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
-    let (rest, rest_instructions) = verified(&mut ebpf, REST)?;
-    let (_, instructions) = verified(&mut ebpf, PROGRAM)?;
-    let instructions = rest_instructions.zip(instructions).map(|(rest, entry)| rest + entry);
+    let (rest, of_rest) = verified(&mut ebpf, REST)?;
+    let (open, of_open) = verified(&mut ebpf, OPEN)?;
+    let (_, of_entry) = verified(&mut ebpf, PROGRAM)?;
+    let instructions: Option<u32> = [of_rest, of_open, of_entry].into_iter().sum();
     info!(
         verified_instructions = instructions,
         load_ms = started.elapsed().as_millis(),
         "datapath program loaded"
     );
-    // Whichever entry packets come to, the last one's or this one's: they know each other by the maps' layout.
-    set_rest(&mut ebpf, &rest)?;
+    // Whichever entry packets come to, an earlier agent's or this one's: they know each other by the maps' layout.
+    set_programs(&mut ebpf, [(programs::REST, rest), (programs::OPEN, open)])?;
     time::load(&mut ebpf);
     if pinned.is_none() {
         write_meta(&mut ebpf, hash_seed)?;
@@ -166,12 +167,14 @@ fn verified(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramFd, Option<u32>), Dat
     Ok((handle, program.info().ok().and_then(|info| info.verified_instruction_count())))
 }
 
-/// Makes this the program that the entry calls.
-fn set_rest(ebpf: &mut Ebpf, rest: &ProgramFd) -> Result<(), DatapathError> {
+/// Makes these the programs that are called by their slots.
+fn set_programs(ebpf: &mut Ebpf, programs: [(u32, ProgramFd); 2]) -> Result<(), DatapathError> {
     let missing = || map_error("find", name::PROGRAMS, &io::Error::from(io::ErrorKind::NotFound));
     let map = ebpf.map_mut(name::PROGRAMS).ok_or_else(missing)?;
     let mut map = ProgramArray::try_from(map).map_err(|cause| map_error("open", name::PROGRAMS, &cause))?;
-    map.set(programs::REST, rest, 0).map_err(|cause| map_error("write", name::PROGRAMS, &cause))
+    programs.iter().try_for_each(|(slot, program)| {
+        map.set(*slot, program, 0).map_err(|cause| map_error("write", name::PROGRAMS, &cause))
+    })
 }
 
 /// What the maps say about themselves; `None` if there are none yet.
