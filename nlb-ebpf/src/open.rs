@@ -12,13 +12,13 @@ use nlb_common::{
 use crate::{
     counters,
     family::Tables,
-    forward::Arrival,
+    forward::{self, Arrival},
     listener::{self, First},
     maps::BACKENDS,
     nat,
-    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
+    outcome::{NEW_CONN, OPEN_CONN, OPEN_FLOW, Outcome, RESET, Step, TUNNEL},
     packet::{Packet, frame},
-    reset,
+    pipeline, reset,
     route::{self, Found},
     tunnel,
 };
@@ -35,25 +35,26 @@ pub(crate) fn plain(ctx: &XdpContext) -> Outcome {
 
 #[inline(always)]
 fn plain_of<F: Tables>(ctx: &XdpContext) -> Outcome {
-    let outcome = plain_flow::<F>(ctx);
+    let outcome = match plain_steps::<F>(ctx) {
+        Ok(outcome) | Err(outcome) => outcome,
+    };
     // Not for the rest: what the reset is for has changed already.
     if outcome.action() == RESET { reset::run::<F>(ctx, outcome) } else { outcome }
-}
-
-#[inline(never)]
-fn plain_flow<F: Tables>(ctx: &XdpContext) -> Outcome {
-    match plain_steps::<F>(ctx) {
-        Ok(outcome) | Err(outcome) => outcome,
-    }
 }
 
 #[inline(always)]
 fn plain_steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
-    let First::Found(listener, hasher) = listener::first::<F>(&packet.destination()) else {
-        return Err(Outcome::rest());
+    let (listener, hasher) = match listener::first::<F>(&packet.destination()) {
+        First::Found(listener, hasher) => (listener, hasher),
+        First::Nobody => return Err(pipeline::unheard::<F>(&packet.network)),
+        First::Unsure => return Err(Outcome::rest()),
     };
     let arrival = Arrival::at(packet, listener, hasher);
+    let now = forward::tunneled(&arrival);
+    if !matches!(now, Err(outcome) if outcome.action() == OPEN_FLOW) {
+        return now;
+    }
     let Found { backend, is_new } = route::find(&arrival)?;
     if is_new {
         counters::connection(arrival.listener.number, backend);

@@ -3,13 +3,16 @@
 //! than most that could be called. Whatever turns out to need more is left as it is for the pipeline.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype};
+use nlb_common::{
+    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype},
+    verdict::Verdict,
+};
 
 use crate::{
     family::Tables,
     forward::{self, Arrival},
     listener::{self, First},
-    outcome::{Outcome, Step},
+    outcome::{OPEN_FLOW, Outcome, Step},
     packet::{Packet, frame},
     pipeline::{local_address, unclaimed},
     reply::reply,
@@ -31,6 +34,10 @@ pub(crate) fn run(ctx: &XdpContext) -> Outcome {
 #[inline(always)]
 fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
+    if packet.transport.flags.opens() {
+        // Only a ring could tell at once where to, so it is not worth a look at the listener.
+        return Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
+    }
     match listener::first::<F>(&packet.destination()) {
         First::Found(listener, hasher) => forward::run(&Arrival::at(packet, listener, hasher)),
         First::Nobody => unheard(&packet),
@@ -40,7 +47,7 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
 
 /// A packet that no listener wants: perhaps a reply, else somebody else's.
 #[inline(always)]
-fn unheard<F: Tables>(packet: &Packet<'_, F>) -> Step<Outcome> {
+pub(crate) fn unheard<F: Tables>(packet: &Packet<'_, F>) -> Step<Outcome> {
     let local = local_address::<F>(&packet.network)?;
     if local.snat == 0 {
         return Err(unclaimed(&local));
