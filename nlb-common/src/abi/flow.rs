@@ -20,7 +20,7 @@ pub struct FlowSet {
     pub entries: [FlowEntry; WAYS],
 }
 
-/// A flow. Both words are 0 if the entry is free.
+/// A flow. The key is 0 if the entry is free, and the value but for the time in it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowEntry {
@@ -147,6 +147,12 @@ impl Value {
     #[inline(always)]
     pub const fn seen(self, now: Ticks) -> Self {
         Self(self.0 & 0xffff_ffff | (now.0 as u64) << 32)
+    }
+
+    /// Whether the entry is nobody's. A late packet may have left a time in it.
+    #[inline(always)]
+    pub const fn is_free(self) -> bool {
+        self.state() == state::FREE
     }
 
     /// Whether there is a flow, a closed one included.

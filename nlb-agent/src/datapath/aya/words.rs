@@ -59,3 +59,12 @@ pub(super) unsafe fn swap_u64(word: *mut u64, old: u64, new: u64) -> bool {
         .compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
         .is_ok()
 }
+
+/// Writes a word whatever it was.
+///
+/// # Safety
+/// `word` is aligned and in a mapped array.
+pub(super) unsafe fn exchange_u64(word: *mut u64, new: u64) {
+    // SAFETY: the caller's.
+    unsafe { AtomicU64::from_ptr(word) }.swap(new, Ordering::SeqCst);
+}
