@@ -15,7 +15,8 @@ use crate::datapath::DatapathError;
 /// The array `SWEEP`, and what counts flows.
 ///
 /// An end is written down before its entry is touched. Who comes after a killed agent finds it there, sees at the entry
-/// whether that agent had taken it, and at the counts, which bear the number of the last end, whether they were made.
+/// whether that agent had taken it, and at the counts, which bear the number of the last end, whether they were made. (A
+/// persistence entry bears its low bits, which come round: [`Ends::begin`] skips a number that would look counted.)
 pub(in crate::datapath::aya) struct Ends<'a> {
     pub(in crate::datapath::aya) sweep: &'a Mapped<Sweep>,
     pub(in crate::datapath::aya) active: &'a Mapped<u64>,
@@ -40,10 +41,10 @@ impl Ends<'_> {
     /// Writes down what is going to be ended.
     pub(super) fn begin(&self, end: End) -> Result<(), DatapathError> {
         let End { table, entry, backend, link } = end;
+        let number = self.number(backend, link)?;
         let sweep = self.sweep.at(0)?;
         // SAFETY: aligned words of a mapped array that only the agent writes; the table last, which makes it valid.
         unsafe {
-            let number = (&raw const (*sweep).end).read_volatile().wrapping_add(1);
             words::store_u32(&raw mut (*sweep).end, number);
             words::store_u32(&raw mut (*sweep).entry, entry);
             words::store_u32(&raw mut (*sweep).backend, backend.unwrap_or(0));
@@ -51,6 +52,20 @@ impl Ends<'_> {
             words::store_u32(&raw mut (*sweep).table, table);
         }
         Ok(())
+    }
+
+    /// The number of the next end: one that the counts concerned do not bear already, whose bits may have gone round.
+    fn number(&self, backend: Option<u32>, link: u32) -> Result<u32, DatapathError> {
+        let mut number = self.sweep.read(0)?.end.wrapping_add(1);
+        let Some(backend) = backend else {
+            return Ok(number);
+        };
+        let at_backend = Active(self.active.read(backend)?).end();
+        let at_entry = if link == 0 { None } else { Some(self.held(link)?.end()) };
+        while number == at_backend || at_entry == Some(number & 0xfff) {
+            number = number.wrapping_add(1);
+        }
+        Ok(number)
     }
 
     /// Counts the end that was begun, each part of it once.
@@ -86,6 +101,12 @@ impl Ends<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// The persistence entry of a link.
+    fn held(&self, link: u32) -> Result<Use, DatapathError> {
+        // SAFETY: an aligned word of a mapped array.
+        Ok(Use(unsafe { words::load_u64(self.use_word(link - 1)?) }))
     }
 
     fn use_word(&self, index: u32) -> Result<*mut u64, DatapathError> {

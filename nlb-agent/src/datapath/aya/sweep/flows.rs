@@ -72,9 +72,9 @@ impl Set for Mine {
 
 /// One of the two tables.
 pub(in crate::datapath::aya) struct FlowTable<'a> {
-    number: u32,
-    sets: &'a Mapped<FlowSet>,
-    links: Option<&'a Mapped<Links>>,
+    pub(super) number: u32,
+    pub(super) sets: &'a Mapped<FlowSet>,
+    pub(super) links: Option<&'a Mapped<Links>>,
 }
 
 /// What is to be done with a flow.
