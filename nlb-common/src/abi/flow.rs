@@ -214,7 +214,7 @@ pod!(FlowEntry, FlowSet);
 pub type Links = [u32; WAYS];
 
 /// The link of a flow that was recorded because its slot of the ring changed hands: its position, but for the last bit,
-/// which says that it is one.
+/// which says that it is one. Links to persistence entries do not have it.
 #[inline(always)]
 pub const fn ring_link(position: u32) -> u32 {
     position | 1

@@ -3,7 +3,7 @@
 use nlb_common::{
     abi::{
         active::Active,
-        persistence::{PersistenceEntry, PersistenceSet, Use, WAYS},
+        persistence::{self, PersistenceEntry, PersistenceSet, Use},
         sweep::{Sweep, table},
     },
     ticks::Ticks,
@@ -61,7 +61,8 @@ impl Ends<'_> {
             return Ok(number);
         };
         let at_backend = Active(self.active.read(backend)?).end();
-        let at_entry = if link == 0 { None } else { Some(self.held(link)?.end()) };
+        // SAFETY: an aligned word of a mapped array.
+        let at_entry = self.use_word(link)?.map(|word| Use(unsafe { words::load_u64(word) }).end());
         while number == at_backend || at_entry == Some(number & 0xfff) {
             number = number.wrapping_add(1);
         }
@@ -83,15 +84,14 @@ impl Ends<'_> {
                 break;
             }
         }
-        if link != 0 {
-            self.release(link, end)?;
-        }
-        Ok(())
+        self.release(link, end)
     }
 
-    /// One connection less of a persistence entry.
+    /// One connection less of a persistence entry, if the link names one.
     fn release(&self, link: u32, end: u32) -> Result<(), DatapathError> {
-        let word = self.use_word(link - 1)?;
+        let Some(word) = self.use_word(link)? else {
+            return Ok(());
+        };
         loop {
             // SAFETY: an aligned word of a mapped array.
             let seen = Use(unsafe { words::load_u64(word) });
@@ -103,20 +103,17 @@ impl Ends<'_> {
         }
     }
 
-    /// The persistence entry of a link.
-    fn held(&self, link: u32) -> Result<Use, DatapathError> {
-        // SAFETY: an aligned word of a mapped array.
-        Ok(Use(unsafe { words::load_u64(self.use_word(link - 1)?) }))
-    }
-
-    fn use_word(&self, index: u32) -> Result<*mut u64, DatapathError> {
-        let set = self.persistence.at(index / WAYS as u32)?;
-        let way = index as usize % WAYS;
-        // SAFETY: within the set.
-        Ok(unsafe {
+    /// Where the persistence entry of a link counts; `None`: it names none.
+    fn use_word(&self, link: u32) -> Result<Option<*mut u64>, DatapathError> {
+        let Some((set, way)) = persistence::linked(link) else {
+            return Ok(None);
+        };
+        let set = self.persistence.at(set)?;
+        // SAFETY: within the set; `linked` gives a way of it.
+        Ok(Some(unsafe {
             let entry = (&raw mut (*set).entries).cast::<PersistenceEntry>().add(way);
             &raw mut (*entry).use_
-        })
+        }))
     }
 
     /// Nothing is being ended any more.
