@@ -39,11 +39,14 @@ struct History {
     ports: u16,
 }
 
+/// Packets of the longest history, unless somebody says otherwise.
+const STEPS: u32 = 1_000_000;
+
 /// `NLB_TEST_STEPS`: how many packets the longest history has; for emulated machines.
 fn steps() -> u32 {
     match env::var("NLB_TEST_STEPS") {
         Ok(text) => text.parse().expect("NLB_TEST_STEPS is a number"),
-        Err(_) => 1_000_000,
+        Err(_) => STEPS,
     }
 }
 
@@ -59,6 +62,10 @@ impl History {
             let found = check(&mut bench, self.name);
             steady.iter().for_each(|flow| flow.goes_on(&mut bench));
             eprintln!("{}, stop {stop}: {} flows held", self.name, held(&found));
+        }
+        if steps() < STEPS {
+            // A short history need not have met everything.
+            return;
         }
         let events = bench.datapath().events().unwrap();
         for event in [Event::FlowEvicted, Event::FlowUnrecorded] {
