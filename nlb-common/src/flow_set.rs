@@ -17,12 +17,26 @@
 //!    └────────────────────── SWEPT ◀─────────────────┘
 //! ```
 //! A reader takes key, value, and the key again: the value is the key's if both times it was the same key. Who inserts
-//! looks, after its entry was published, whether the key stands elsewhere in the sets, too, and withdraws if it does:
-//! of two that insert one flow at once at least the later one sees the other, so that no flow stays in twice. (Both may
-//! see each other and withdraw; the flow is then unknown until its next packet.)
+//! looks, after its entry was published, whether the key stands elsewhere in the sets, too, and ends all entries of it
+//! but the first: of two that insert one flow at once at least the later one sees the other, and both agree on which
+//! of them stays, so that it stands there once.
+//!
+//! Whoever stores a time does so without looking, and may be late: it lands in whatever the entry is by then. So the time
+//! of a free entry means nothing, and an owner gives its entry back by an exchange, which no time can make fail. Whoever
+//! takes a flow's entry away swaps the whole value: a flow whose time has just been stored lives.
+//!
+//! `tests` run every interleaving of a few parties; what they rely on is that no entry is taken, filled and taken again
+//! with the very same value (state, listener, backend, millisecond) while somebody is between two instructions.
 //!
 //! Active connections are counted here and nowhere else: [`Ledger::opened`] before an active flow can be seen,
 //! [`Ledger::ended`] by the one who made it inactive, which the swap decides.
+
+#[cfg(test)]
+mod explorer;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 use crate::abi::flow::{Value, WAYS, state};
 
@@ -36,6 +50,8 @@ pub trait Set: Copy {
     fn set_key(self, way: usize, key: u64);
     /// Writes `new` if the value still is `old`; whether it was. A full barrier.
     fn swap_value(self, way: usize, old: u64, new: u64) -> bool;
+    /// Writes a value whatever it was. A full barrier.
+    fn exchange_value(self, way: usize, new: u64);
     /// Reads a link.
     fn link(self, way: usize) -> u32;
     /// Writes a link.
@@ -105,15 +121,6 @@ pub struct New {
     pub link: u32,
 }
 
-/// What became of a flow that was to be inserted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// It has an entry.
-    New,
-    /// It had one: somebody else was quicker.
-    Existing(Value),
-}
-
 /// Makes an entry that `fits` this caller's own; what stood in it has ended.
 #[inline(always)]
 pub fn claim<S: Set, const N: usize>(
@@ -145,14 +152,9 @@ pub fn reserve<S: Set>(place: Place<S>, seen: Value, ledger: &impl Ledger) -> bo
     true
 }
 
-/// Fills a claimed entry of `sets`, and withdraws if the flow stands in another one.
+/// Fills a claimed entry of `sets`; should the flow stand there twice afterwards, its first entry stays.
 #[inline(always)]
-pub fn fill<S: Set, const N: usize>(
-    sets: [S; N],
-    place: Place<S>,
-    new: New,
-    ledger: &impl Ledger,
-) -> Inserted {
+pub fn fill<S: Set, const N: usize>(sets: [S; N], place: Place<S>, new: New, ledger: &impl Ledger) {
     let New { key, value, link } = new;
     let value = value.linked(link != 0);
     place.set.set_key(place.way, key);
@@ -162,36 +164,25 @@ pub fn fill<S: Set, const N: usize>(
     if value.is_active() {
         ledger.opened(value.backend());
     }
-    place.swap(Value::RESERVED, value);
-    match other(sets, key, value) {
-        Some(existing) => {
-            end(place, ledger);
-            Inserted::Existing(existing)
-        }
-        None => Inserted::New,
-    }
-}
-
-/// Another entry of the key than the one just made. Counting is enough to find one: the caller's own is among them
-/// as long as nobody took it.
-#[inline(always)]
-fn other<S: Set, const N: usize>(sets: [S; N], key: u64, own: Value) -> Option<Value> {
-    let mut count = 0;
-    let mut existing = own;
+    publish(place, value);
+    let mut stands = false;
     for set in sets {
         for way in 0..WAYS {
-            if set.key(way) == key {
-                let value = Value(set.value(way));
-                if value.is_live() {
-                    count += 1;
-                    if value.0 != own.0 {
-                        existing = value;
-                    }
+            let place = Place { set, way };
+            if set.key(way) == key && place.value().is_live() {
+                if stands {
+                    end(place, key, ledger);
                 }
+                stands = true;
             }
         }
     }
-    if count > 1 { Some(existing) } else { None }
+}
+
+/// Gives an entry that is the caller's own a value.
+#[inline(always)]
+pub fn publish<S: Set>(place: Place<S>, value: Value) {
+    place.set.exchange_value(place.way, value.0);
 }
 
 /// How often a change is tried again that met another one.
@@ -223,31 +214,30 @@ pub fn step<S: Set>(place: Place<S>, key: u64, ledger: &impl Ledger, after: impl
     }
 }
 
-/// Ends a flow and frees its entry, whatever changes meanwhile; `false` if somebody else does.
+/// Ends a flow and frees its entry, whatever changes meanwhile, unless the entry is another flow's by now or somebody
+/// else ends it.
 #[inline(always)]
-pub fn end<S: Set>(place: Place<S>, ledger: &impl Ledger) -> bool {
+pub fn end<S: Set>(place: Place<S>, key: u64, ledger: &impl Ledger) {
     for _ in 0..TRIES {
         let seen = place.value();
-        if !seen.is_live() {
-            return false;
+        if !seen.is_live() || place.set.key(place.way) != key {
+            return;
         }
         if reserve(place, seen, ledger) {
-            clear(place, Value::RESERVED);
-            return true;
+            clear(place);
+            return;
         }
     }
-    false
 }
 
-/// Frees an entry that is the caller's own, and whose value is `owned`.
+/// Frees an entry that is the caller's own.
 #[inline(always)]
-pub fn clear<S: Set>(place: Place<S>, owned: Value) {
+pub fn clear<S: Set>(place: Place<S>) {
     place.set.set_key(place.way, 0);
-    place.swap(owned, Value::FREE);
+    publish(place, Value::FREE);
 }
 
 /// Makes an entry the agent's own if it still is as `seen`; counting is left to the agent.
-pub fn sweep<S: Set>(place: Place<S>, seen: Value) -> Option<Value> {
-    let swept = seen.with_state(state::SWEPT);
-    place.swap(seen, swept).then_some(swept)
+pub fn sweep<S: Set>(place: Place<S>, seen: Value) -> bool {
+    place.swap(seen, seen.with_state(state::SWEPT))
 }

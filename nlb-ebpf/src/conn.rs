@@ -17,7 +17,7 @@ use nlb_common::{
 
 use nlb_common::flow_set::Ledger as _;
 
-use crate::{clock, counters, family::Tables, ledger::Book, listener, maps::BACKENDS, shared};
+use crate::{clock, counters, family::Tables, ledger::Book, listener, maps::BACKENDS, persistence, shared};
 
 /// How many ports are tried that the server cannot remember.
 const FRESH_PROBES: u32 = 12;
@@ -58,13 +58,13 @@ const TRIES: u32 = 3;
 /// Swaps the status, and counts what that does to the number of active connections.
 #[inline(always)]
 fn change<F: Tables>(entry: Entry<F>, index: u32, old: Status, new: Status) -> bool {
-    // SAFETY: `entry` comes from `at`; as long as the swap succeeds these are of the use that `old` is of.
-    let (backend, linked) = unsafe { ((*entry).backend, (*entry).linked) };
+    // SAFETY: `entry` comes from `at`; as long as the swap succeeds it is of the use that `old` is of.
+    let backend = unsafe { (*entry).backend };
     if !swap::<F>(entry, old, new) {
         return false;
     }
     if old.state().is_active() && !new.state().is_active() {
-        Book.ended(backend, if linked == 0 { 0 } else { link::<F>(index) });
+        Book.ended(backend, if old.is_linked() { link::<F>(index) } else { 0 });
     }
     true
 }
@@ -76,15 +76,16 @@ fn link<F: Tables>(index: u32) -> u32 {
     F::conn_links().get_ptr(index).map_or(0, |link| unsafe { shared::read(link) })
 }
 
-/// Links a connection to its client's persistence entry, once.
+/// Makes a connection an established one that holds its client's persistence entry; what is held is given back if the
+/// connection is not as `seen` any more, another CPU having been quicker.
 #[inline(always)]
-pub(crate) fn set_link<F: Tables>(entry: Entry<F>, index: u32, link: u32) {
+pub(crate) fn establish<F: Tables>(entry: Entry<F>, index: u32, seen: Status, link: u32) {
     if let Some(at) = F::conn_links().get_ptr_mut(index) {
-        // SAFETY: map values, aligned.
-        unsafe {
-            shared::write(at, link);
-            shared::write(&raw mut (*entry).linked, 1);
-        }
+        // SAFETY: a map value, aligned. All that come here at once are of one client, and hold the same entry.
+        unsafe { shared::write(at, link) };
+    }
+    if !swap::<F>(entry, seen, seen.with_state(State::ESTABLISHED).linked()) {
+        persistence::persistence_release(link);
     }
 }
 

@@ -72,6 +72,12 @@ impl Set for Sets {
     }
 
     #[inline(always)]
+    fn exchange_value(self, way: usize, new: u64) {
+        // SAFETY: as above.
+        unsafe { shared::exchange(&raw mut (*self.entry(way)).value, new) };
+    }
+
+    #[inline(always)]
     fn link(self, way: usize) -> u32 {
         // SAFETY: as above.
         self.link_of(way).map_or(0, |link| unsafe { shared::read(link) })
@@ -149,7 +155,7 @@ pub(crate) extern "C" fn end_flow(key: u64, hash: u64) -> u32 {
     if let Some(sets) = sets(hash)
         && let Some((place, _)) = flow_set::find(sets, key)
     {
-        flow_set::end(place, &Book);
+        flow_set::end(place, key, &Book);
     }
     0
 }
@@ -173,7 +179,7 @@ pub(crate) extern "C" fn end_half_open(key: u64, hash: u64) -> u32 {
     if let Some(sets) = half_open(hash)
         && let Some((place, _)) = flow_set::find(sets, key)
     {
-        flow_set::end(place, &Book);
+        flow_set::end(place, key, &Book);
     }
     0
 }
@@ -194,7 +200,7 @@ pub(crate) extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32)
     let Some(sets) = sets(hash) else {
         return 0;
     };
-    let place = match flow_set::claim(sets, &Book, |seen| seen == Value::FREE) {
+    let place = match flow_set::claim(sets, &Book, Value::is_free) {
         Some(free) => free,
         None => match flow_set::claim(sets, &Book, |seen| is_over(seen, now)) {
             Some(taken) => {
@@ -237,7 +243,7 @@ pub(crate) extern "C" fn insert_half_open(hash: u64, key: u64, value: u64) -> u3
     let Some(sets) = half_open(hash) else {
         return 0;
     };
-    let place = match flow_set::claim(sets, &Book, |seen| seen == Value::FREE) {
+    let place = match flow_set::claim(sets, &Book, Value::is_free) {
         Some(free) => free,
         None => match claim_oldest(sets, new.value.last_seen()) {
             Some(taken) => taken,
@@ -278,7 +284,7 @@ pub(crate) fn is_pressed(hash: u64, now: Ticks) -> bool {
     };
     for way in 0..flow::WAYS {
         let seen = Value(set.value(way));
-        if seen == Value::FREE || (seen.is_live() && is_idle(seen, now)) {
+        if seen.is_free() || (seen.is_live() && is_idle(seen, now)) {
             return false;
         }
     }

@@ -108,7 +108,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let completes = status.state().after(Direction::Forward, flags) == State::ESTABLISHED
         && status.state() == State::ANSWERED;
     if completes {
-        hold::<F>(arrival, index, entry, number);
+        hold::<F>(arrival, index, entry, status, number);
     }
     conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
     note_return_path::<F>(&arrival.packet, entry)?;
@@ -117,10 +117,10 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
 
 /// Has an established connection hold its client's persistence entry.
 #[inline(always)]
-fn hold<F: Tables>(arrival: &Arrival<'_, F>, index: u32, entry: Entry<F>, backend: u32) {
+fn hold<F: Tables>(arrival: &Arrival<'_, F>, index: u32, entry: Entry<F>, seen: Status, backend: u32) {
     let link = schedule::hold(arrival.client(), arrival.listener, backend);
     if link != 0 {
-        conn::set_link::<F>(entry, index, link);
+        conn::establish::<F>(entry, index, seen, link);
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
         return Err(Outcome::drop(Verdict::DropFlowTableFull));
     }
     if !arrival.is_tcp() {
-        hold::<F>(arrival, index, entry, number);
+        hold::<F>(arrival, index, entry, published, number);
     }
     counters::connection(arrival.listener.number, number);
     // From here on it is known.
@@ -185,7 +185,7 @@ fn connect<F: Tables>(
     conn.vip_port = tuple.vip_port;
     conn.server_port = target.port;
     conn.protocol = tuple.protocol;
-    conn.linked = 0;
+    conn._pad = 0;
     Ok((index, entry, conn::publish::<F>(entry, reserved, tuple.protocol, number)))
 }
 

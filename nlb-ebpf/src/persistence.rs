@@ -131,16 +131,15 @@ impl Client {
 
     #[inline(always)]
     fn hold(&self, now: Ticks) -> u32 {
-        if let Some((entry, link)) = self.find() {
-            let before = owner(entry);
-            if before.is_tentative() {
-                let after = before.with_backend(self.owner.backend()).tentative(false);
-                // SAFETY: a word of a map value.
-                unsafe { shared::swap_if(&raw mut (*entry).owner, before.0, after.0) };
-            }
-            if count(entry, now) {
+        if let Some((entry, link)) = self.find()
+            && let Some(counted) = count(entry, now)
+        {
+            if self.settle(entry) {
                 return link;
             }
+            // It was freed, or given to another client, before it was held: that one's count is not this one's.
+            // SAFETY: a word of a map value.
+            unsafe { shared::swap_if(&raw mut (*entry).use_, counted.0, counted.ended(now).0) };
         }
         let used = Use::new(now).opened(now);
         let Some(link) = self.insert(self.owner, used) else {
@@ -148,6 +147,28 @@ impl Client {
             return 0;
         };
         link
+    }
+
+    /// Makes an entry that counts a connection of this client's lasting; `false`: it is not this client's any more.
+    #[inline(always)]
+    fn settle(&self, entry: Entry) -> bool {
+        for _ in 0..TRIES {
+            let before = owner(entry);
+            // SAFETY: a map value; `owner` says afterwards whose it was.
+            let client = unsafe { (*entry).client };
+            if !before.is_of(self.owner) || client != self.address {
+                return false;
+            }
+            if !before.is_tentative() {
+                return true;
+            }
+            let after = before.with_backend(self.owner.backend()).tentative(false);
+            // SAFETY: a word of a map value.
+            if unsafe { shared::swap_if(&raw mut (*entry).owner, before.0, after.0) } {
+                return true;
+            }
+        }
+        false
     }
 
     #[inline(always)]
@@ -172,9 +193,9 @@ impl Client {
     #[inline(always)]
     fn insert(&self, new: Owner, used: Use) -> Option<u32> {
         let sets = persistence::sets(self.hash, config::persistence_mask());
-        let (entry, link) = match claim(sets, |seen| seen == Owner::FREE) {
+        let (entry, link) = match claim(sets, |_, seen| seen == Owner::FREE) {
             Some(free) => free,
-            None => claim(sets, Owner::is_tentative)?,
+            None => claim(sets, |entry, seen| seen.is_tentative() && use_(entry).connections() == 0)?,
         };
         // SAFETY: a map value that is reserved for this packet.
         unsafe {
@@ -193,13 +214,15 @@ fn lifetime(owner: Owner, timeout: Ticks) -> Ticks {
 }
 
 #[inline(always)]
-fn claim(sets: [u32; 2], fits: impl Fn(Owner) -> bool) -> Option<(Entry, u32)> {
+fn claim(sets: [u32; 2], fits: impl Fn(Entry, Owner) -> bool) -> Option<(Entry, u32)> {
     for set in sets {
         for way in 0..WAYS {
             let entry = at(set, way)?;
             let seen = owner(entry);
-            // SAFETY: a word of a map value.
-            if fits(seen) && unsafe { shared::swap_if(&raw mut (*entry).owner, seen.0, Owner::RESERVED.0) } {
+            if fits(entry, seen)
+                // SAFETY: a word of a map value.
+                && unsafe { shared::swap_if(&raw mut (*entry).owner, seen.0, Owner::RESERVED.0) }
+            {
                 return Some((entry, persistence::link(set, way as u32)));
             }
         }
@@ -226,28 +249,28 @@ fn use_(entry: Entry) -> Use {
     Use(unsafe { shared::read(&raw const (*entry).use_) })
 }
 
-/// One connection more; `false`: the agent is removing the entry.
+/// One connection more: the count as it is then. `None`: the agent is removing the entry.
 #[inline(always)]
-fn count(entry: Entry, now: Ticks) -> bool {
+fn count(entry: Entry, now: Ticks) -> Option<Use> {
     for _ in 0..TRIES {
         let seen = use_(entry);
         if seen.is_dead() {
-            return false;
+            return None;
         }
+        let counted = seen.opened(now);
         // SAFETY: a word of a map value.
-        if unsafe { shared::swap_if(&raw mut (*entry).use_, seen.0, seen.opened(now).0) } {
-            return true;
+        if unsafe { shared::swap_if(&raw mut (*entry).use_, seen.0, counted.0) } {
+            return Some(counted);
         }
     }
-    false
+    None
 }
 
 /// One connection less of the entry of a link. The time is written first: without connections it counts.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn persistence_release(link: u32) -> u32 {
-    let index = link.wrapping_sub(1);
-    let Some(entry) = at(index / WAYS as u32, (index % WAYS as u32) as usize) else {
+    let Some(entry) = persistence::linked(link).and_then(|(set, way)| at(set, way)) else {
         return 0;
     };
     let now = clock::now();

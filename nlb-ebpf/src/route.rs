@@ -153,8 +153,8 @@ impl Flow {
     /// half-open ones as long as there is some.
     #[inline(always)]
     fn promote(&self, seen: Value) -> bool {
-        let link = self.link(seen.backend());
         let next = if self.flags.has(Flags::FIN) { flow_state::CLOSING } else { flow_state::ESTABLISHED };
+        let link = self.link(seen.backend(), next);
         let value = seen.seen(self.now).with_state(next);
         if flow::insert(self.hash, New { key: self.key, value, link }) {
             flow::end_half_open(self.key, self.hash);
@@ -169,9 +169,12 @@ impl Flow {
 
     /// What an established flow's entry is linked to.
     #[inline(always)]
-    fn link(&self, backend: u32) -> u32 {
+    fn link(&self, backend: u32, state: u64) -> u32 {
         if self.listener.tracking() == tracking::TRANSITION {
             ring_link(self.slot().1)
+        } else if state != flow_state::ESTABLISHED {
+            // It holds nothing that it would give back when it ends: it is not active.
+            0
         } else {
             schedule::hold(self.client, self.listener, backend)
         }

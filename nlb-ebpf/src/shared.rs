@@ -1,6 +1,6 @@
 //! Access to words that other CPUs and the agent write at the same time.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg};
 
 /// The kernel's read-modify-write instructions are full barriers; there are no weaker ones.
 const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
@@ -15,6 +15,16 @@ const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 pub(crate) unsafe fn swap_if<T: Copy>(word: *mut T, old: T, new: T) -> bool {
     // SAFETY: the caller's; the memory lives as long as the program.
     unsafe { atomic_cxchg::<T, ORDER, ORDER>(word, old, new) }.1
+}
+
+/// Writes `new` whatever the word was.
+///
+/// # Safety
+/// `word` points into a map value, aligned.
+#[inline(always)]
+pub(crate) unsafe fn exchange(word: *mut u64, new: u64) {
+    // SAFETY: the caller's.
+    unsafe { atomic_xchg::<u64, ORDER>(word, new) };
 }
 
 /// Adds one and gives the value from before.

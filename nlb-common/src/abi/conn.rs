@@ -7,7 +7,9 @@
 //! `status` holds a generation and a state. Who wants to change the state swaps the word it has seen for a new
 //! one; who fails has lost. An entry is taken by swapping a free (or reclaimable) status for `RESERVED` of the
 //! next generation, filled, and published with the first real state. A reader copies what it needs and then
-//! looks at the status again: if the generation is another, what it copied is void.
+//! looks at the status again: if the generation is another, what it copied is void. A connection that holds its client's
+//! persistence entry says so in the status, too: the link is written first, and one of several that establish a connection
+//! at once swaps it in; the others give back what they held.
 
 use core::time::Duration;
 
@@ -54,8 +56,8 @@ pub struct Conn<A> {
     pub server_port: Be16,
     /// IP protocol number.
     pub protocol: u8,
-    /// 1: the connection holds its client's persistence entry, which `CONN_LINKS` names.
-    pub linked: u8,
+    /// Zero.
+    pub _pad: u8,
 }
 
 /// A connection over IPv4: one cache line.
@@ -93,7 +95,8 @@ pub const SWEPT: State = State(9);
 /// A port that a socket of the host uses, and flows may not.
 pub const EXCLUDED: State = State(8);
 
-/// State and generation of an entry in one word.
+/// State and generation of an entry in one word, and whether `CONN_LINKS` names a persistence entry that the connection
+/// holds: who ends it learns that from the word it swaps.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status(pub u32);
@@ -102,7 +105,19 @@ impl Status {
     /// The state.
     #[inline(always)]
     pub const fn state(self) -> State {
-        State(self.0 as u8)
+        State(self.0 as u8 & !LINKED)
+    }
+
+    /// Whether the connection holds its client's persistence entry.
+    #[inline(always)]
+    pub const fn is_linked(self) -> bool {
+        self.0 as u8 & LINKED != 0
+    }
+
+    /// The same, holding an entry.
+    #[inline(always)]
+    pub const fn linked(self) -> Self {
+        Self(self.0 | LINKED as u32)
     }
 
     /// Which use of the entry this is, modulo 2^24.
@@ -114,7 +129,7 @@ impl Status {
     /// The same use in another state.
     #[inline(always)]
     pub const fn with_state(self, state: State) -> Self {
-        Self(self.0 & !0xff | state.0 as u32)
+        Self(self.0 & !(!LINKED as u32) | state.0 as u32)
     }
 
     /// The next use.
@@ -130,6 +145,9 @@ impl Status {
         state.is_active() || state.0 == State::CLOSED.0
     }
 }
+
+/// Bit of a status.
+const LINKED: u8 = 1 << 7;
 
 /// How long a handshake may take.
 pub const HALF_OPEN_TIMEOUT: Ticks = Ticks::from_duration(Duration::from_secs(60));
@@ -216,6 +234,10 @@ mod tests {
         assert!(open.is_conn() && !first.is_conn());
         assert_eq!(open.next_use(FREE).generation(), 2);
         assert_eq!(Status(u32::MAX).next_use(FREE), Status(0));
+        let linked = open.linked().with_state(State::ESTABLISHED);
+        assert!(linked.is_linked() && !open.is_linked() && linked.is_conn());
+        assert_eq!((linked.state(), linked.generation()), (State::ESTABLISHED, 1));
+        assert!(!linked.next_use(SWEPT).is_linked());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct FlowSet {
     pub entries: [FlowEntry; WAYS],
 }
 
-/// A flow. Both words are 0 if the entry is free.
+/// A flow. The key is 0 if the entry is free, and the value but for the time in it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowEntry {
@@ -149,6 +149,12 @@ impl Value {
         Self(self.0 & 0xffff_ffff | (now.0 as u64) << 32)
     }
 
+    /// Whether the entry is nobody's. A late packet may have left a time in it.
+    #[inline(always)]
+    pub const fn is_free(self) -> bool {
+        self.state() == state::FREE
+    }
+
     /// Whether there is a flow, a closed one included.
     #[inline(always)]
     pub const fn is_live(self) -> bool {
@@ -208,7 +214,7 @@ pod!(FlowEntry, FlowSet);
 pub type Links = [u32; WAYS];
 
 /// The link of a flow that was recorded because its slot of the ring changed hands: its position, but for the last bit,
-/// which says that it is one.
+/// which says that it is one. Links to persistence entries do not have it.
 #[inline(always)]
 pub const fn ring_link(position: u32) -> u32 {
     position | 1

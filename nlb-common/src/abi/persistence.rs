@@ -188,10 +188,21 @@ pub const fn sets(hash: u64, mask: u32) -> [u32; 2] {
     [hash as u32 & mask, (hash >> 32) as u32 & mask]
 }
 
-/// The link of a flow to its entry: set, way, and one, so that 0 is none.
+/// The link of a flow to its entry: its index and one, so that 0 is none, and a last bit that is 0, as that of a
+/// [`ring_link`](super::flow::ring_link) is not.
 #[inline(always)]
 pub const fn link(set: u32, way: u32) -> u32 {
-    set * WAYS as u32 + way + 1
+    (set * WAYS as u32 + way + 1) << 1
+}
+
+/// Set and way of the entry of a link; `None`: it names none.
+#[inline(always)]
+pub const fn linked(link: u32) -> Option<(u32, usize)> {
+    if link == 0 || link & 1 != 0 {
+        return None;
+    }
+    let index = (link >> 1) - 1;
+    Some((index / WAYS as u32, index as usize % WAYS))
 }
 
 /// How many entries the table has for each client of its capacity.
@@ -230,6 +241,17 @@ mod tests {
         assert_eq!(Use(0).ended(Ticks(1)).connections(), 0);
         let by_agent = Use::new(Ticks(3)).opened(Ticks(4)).opened(Ticks(4)).ended_by(Ticks(5), 0x1_2345);
         assert_eq!((by_agent.connections(), by_agent.end(), by_agent.last_used()), (1, 0x345, Ticks(5)));
+    }
+
+    #[test]
+    fn a_link_names_its_entry_and_a_position_on_a_ring_names_none() {
+        for (set, way) in [(0, 0), (0, 7), (1, 0), (0xf_ffff, 3)] {
+            assert_eq!(linked(link(set, way)), Some((set, way as usize)));
+        }
+        for position in [0, 1, 2, 17, u32::MAX - 1, u32::MAX] {
+            assert_eq!(linked(crate::abi::flow::ring_link(position)), None);
+        }
+        assert_eq!(linked(0), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Sweep {
     pub table: u32,
     /// Index of the entry.
     pub entry: u32,
-    /// Number of this end: one more than the last one's.
+    /// Number of this end: the one after the last one's that the counts concerned do not bear already.
     pub end: u32,
     /// Number of the backend whose count is concerned; 0: none, the flow was not active.
     pub backend: u32,

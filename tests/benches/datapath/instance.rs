@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::ProgramFd;
-use nlb_agent::datapath::Family;
+use nlb_agent::datapath::{Family, FlowCounts};
 use nlb_tests::packet::{Frame, flag};
 
 use crate::{
@@ -112,6 +112,14 @@ impl Instance {
             Program::Baseline(_) => Ok(Vec::new()),
             Program::Reference(reference) => reference.verdicts(),
             Program::Nlb(nlb) => nlb.verdicts(),
+        }
+    }
+
+    /// One walk of the agent over the tables.
+    pub(crate) fn sweep(&mut self) -> Result<FlowCounts> {
+        match &mut self.program {
+            Program::Nlb(nlb) => nlb.sweep(),
+            Program::Baseline(_) | Program::Reference(_) => bail!("nobody sweeps here"),
         }
     }
 

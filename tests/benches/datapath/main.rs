@@ -16,6 +16,7 @@ mod report;
 mod scenario;
 mod scene;
 mod stats;
+mod sweep;
 mod traffic;
 mod wrapper;
 
@@ -28,7 +29,7 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-use self::{args::Args, measure::Runner, report::Report, scenario::Scenario};
+use self::{args::Args, measure::Runner, report::Report, scenario::Scenario, sweep::Sweep};
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -43,25 +44,27 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     ensure!(geteuid().is_root(), "loading BPF programs needs root");
     let object = wrapper::read_object(&args.object)?;
-    let scenarios = selected(&args.filter)?;
+    let scenarios = selected(&args.filter);
+    let with_sweep = sweep::NAME.contains(&args.filter);
+    ensure!(with_sweep || !scenarios.is_empty(), "no scenario's name contains {:?}", args.filter);
     nlb::remove_leftovers();
     pin().context("stay on one processor")?;
 
     let all = Runner::new(&object, &scenarios)?.run(args.rounds)?;
-    let report = Report::new(&scenarios, &all, args.rounds)?;
+    let sweep = with_sweep.then(|| Sweep::measure(&object, args.rounds)).transpose().context(sweep::NAME)?;
+    let report = Report::new(&scenarios, &all, sweep, args.rounds)?;
     report.print();
     args.json.iter().try_for_each(|path| report.write(path))
 }
 
 /// The scenarios whose names contain `filter`, and those they are compared with.
-fn selected(filter: &str) -> Result<Vec<Scenario>> {
+fn selected(filter: &str) -> Vec<Scenario> {
     let mut wanted = BTreeSet::new();
     for scenario in scenario::all().into_iter().filter(|scenario| scenario.name.contains(filter)) {
         wanted.extend(scenario.reference);
         wanted.extend([scenario.name, scenario::baseline_name(scenario.family)]);
     }
-    ensure!(!wanted.is_empty(), "no scenario's name contains {filter:?}");
-    Ok(scenario::all().into_iter().filter(|scenario| wanted.contains(&scenario.name)).collect())
+    scenario::all().into_iter().filter(|scenario| wanted.contains(&scenario.name)).collect()
 }
 
 /// Keeps this thread on the last of the processors it may use: the first has most of the machine's interrupts.

@@ -12,7 +12,7 @@ use aya::programs::ProgramFd;
 use nlb_agent::{
     config::XdpMode,
     datapath::{
-        Datapath as _, Op,
+        Datapath as _, FlowCounts, Op,
         aya::{self as kernel, AyaDatapath, Options, Sizes},
     },
 };
@@ -56,6 +56,11 @@ impl Nlb {
     /// How many packets met each verdict.
     pub(crate) fn verdicts(&self) -> Result<Vec<u64>> {
         Ok(self.datapath.as_ref().context("it is loaded")?.verdicts()?)
+    }
+
+    /// One walk of the agent over the tables.
+    pub(crate) fn sweep(&mut self) -> Result<FlowCounts> {
+        Ok(self.datapath.as_mut().context("it is loaded")?.sweep()?)
     }
 
     /// One packet through the program, without the wrapper.

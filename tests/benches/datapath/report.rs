@@ -12,6 +12,7 @@ use crate::{
     measure::Series,
     scenario::{Scenario, baseline_name},
     stats::Quartiles,
+    sweep::Sweep,
 };
 
 /// All that is printed.
@@ -26,6 +27,8 @@ pub(crate) struct Report {
     /// One packet out of so many is of an established flow in a flood.
     flood_every: u32,
     scenarios: Vec<Line>,
+    /// `None`: it was not asked for.
+    sweep: Option<Sweep>,
 }
 
 /// A line of the table. Times are nanoseconds of a packet.
@@ -49,7 +52,12 @@ struct Line {
 
 impl Report {
     /// Of scenarios and their series.
-    pub(crate) fn new(scenarios: &[Scenario], all: &[Series], rounds: u32) -> Result<Self> {
+    pub(crate) fn new(
+        scenarios: &[Scenario],
+        all: &[Series],
+        sweep: Option<Sweep>,
+        rounds: u32,
+    ) -> Result<Self> {
         let by_name: BTreeMap<&str, &Series> =
             scenarios.iter().map(|scenario| scenario.name.as_str()).zip(all).collect();
         let ratio = |series: &Series, other: &str| {
@@ -75,12 +83,14 @@ impl Report {
             reference_flows: reference::FLOWS,
             flood_every: traffic::FLOOD_EVERY,
             scenarios: scenarios.iter().zip(all).map(line).collect(),
+            sweep,
         })
     }
 
     /// Prints it.
     pub(crate) fn print(&self) {
-        let Self { kernel, processor, rounds, frame_bytes, reference_flows, flood_every, scenarios } = self;
+        let Self { kernel, processor, rounds, frame_bytes, reference_flows, flood_every, scenarios, sweep } =
+            self;
         println!("Linux {kernel}, {processor}, {rounds} rounds, frames of {frame_bytes} bytes");
         println!(
             "net ns a packet: the empty program behind the same wrapper, in the same round, is subtracted"
@@ -103,6 +113,7 @@ impl Report {
             table.add_row(cells);
         }
         println!("{}", table.trim_fmt());
+        sweep.iter().for_each(Sweep::print);
     }
 
     /// Writes it as JSON.

@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
 use nlb_agent::{
     config::XdpMode,
     datapath::{
@@ -18,7 +20,7 @@ use nlb_agent::{
 use nlb_common::verdict::Verdict;
 use nlb_tests::packet::Frame;
 
-use crate::parsed::Parsed;
+use crate::{parsed::Parsed, recount};
 
 /// Index of the loopback device, which every network namespace has: the packets of test runs come in there.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -61,18 +63,24 @@ impl Run {
 pub(crate) struct Bench {
     /// `None` only while it is loaded anew, and at the end.
     datapath: Option<AyaDatapath>,
+    sizes: Sizes,
     path: PathBuf,
 }
 
 impl Bench {
     /// A datapath with empty maps.
     pub(crate) fn new() -> Self {
+        Self::sized(Sizes { flows: 1 << 14, persistence: 1 << 12 })
+    }
+
+    /// A datapath with empty maps, those that grow with traffic of this size.
+    pub(crate) fn sized(sizes: Sizes) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(nix::unistd::geteuid().is_root(), "the kernel tier loads BPF programs: run it as root");
         remove_leftovers();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(BPFFS).join(format!("{PREFIX}{}-{number}", process::id()));
-        Self { datapath: Some(load(&path)), path }
+        Self { datapath: Some(load(&path, sizes)), sizes, path }
     }
 
     /// The datapath with these changes made.
@@ -102,7 +110,16 @@ impl Bench {
     /// Ends the datapath as the end of an agent does, and loads it again.
     pub(crate) fn restart(&mut self) {
         self.datapath = None;
-        self.datapath = Some(load(&self.path));
+        self.datapath = Some(load(&self.path, self.sizes));
+    }
+
+    /// The program once more, for another thread.
+    pub(crate) fn another(&mut self) -> Xdp {
+        let pin = self.path.join("program");
+        if !pin.exists() {
+            self.datapath().program().unwrap().pin(&pin).unwrap();
+        }
+        Xdp::from_pin(&pin, XdpAttachType::Interface).unwrap()
     }
 
     /// One packet through the program. Exactly one verdict is counted, once.
@@ -174,11 +191,15 @@ pub(crate) fn test_run(program: &Xdp, bytes: &[u8]) -> (Action, Vec<u8>) {
     (action, out)
 }
 
+/// In the end of every test, what is counted is what the tables hold.
 impl Drop for Bench {
     fn drop(&mut self) {
-        self.datapath = None;
+        let counts = self.datapath.take().map(|mut datapath| recount::active(&mut datapath));
         if let Err(error) = kernel::detach(&self.path) {
             eprintln!("{} stays behind: {error}", self.path.display());
+        }
+        if let (Some(Err(wrong)), false) = (counts, thread::panicking()) {
+            panic!("active connections: {wrong}");
         }
     }
 }
@@ -186,13 +207,13 @@ impl Drop for Bench {
 const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "nlb-test-";
 
-fn load(path: &Path) -> AyaDatapath {
+fn load(path: &Path, sizes: Sizes) -> AyaDatapath {
     let options = Options {
         bpffs: path.to_owned(),
         interfaces: Vec::new(),
         xdp_mode: XdpMode::Auto,
         log_drops: false,
-        sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 },
+        sizes,
         hash_seed: None,
     };
     AyaDatapath::load(&options).unwrap_or_else(|error| panic!("{error}"))

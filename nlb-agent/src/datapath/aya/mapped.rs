@@ -38,6 +38,13 @@ impl<T: Pod> Mapped<T> {
         Ok(Self { name, memory, len, entries: PhantomData })
     }
 
+    /// Entries that no kernel sees, all zero.
+    #[cfg(test)]
+    pub(super) fn fake(len: u32) -> Self {
+        let memory = memmap2::MmapMut::map_anon(Self::STRIDE * len as usize).expect("there is memory");
+        Self { name: "fake", memory: memory.into(), len, entries: PhantomData }
+    }
+
     /// How many entries there are.
     pub(super) fn len(&self) -> u32 {
         self.len

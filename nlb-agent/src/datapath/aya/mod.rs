@@ -140,6 +140,24 @@ impl AyaDatapath {
         ProgramLog::take(&mut self.ebpf)
     }
 
+    /// As [`sweep`](Datapath::sweep), at a moment of the caller's choice.
+    ///
+    /// # Errors
+    /// As for `sweep`.
+    pub fn sweep_at(&mut self, now: Ticks) -> Result<FlowCounts, DatapathError> {
+        let mut counts = FlowCounts::default();
+        let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
+        let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
+        self.v4().sweep(&self.slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
+        self.v6().sweep(&self.slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
+        for table in FlowTable::all(&self.maps) {
+            table.sweep(&judge, &ends, &mut counts)?;
+        }
+        Persistence(&self.maps.persistence).sweep(&judge)?;
+        self.reserved = [reserved_v4, reserved_v6];
+        Ok(counts)
+    }
+
     fn slots(&self, family: Family) -> Result<Vec<SnatSlot>, DatapathError> {
         let snats = &self.maps.snats[family.index()];
         let mut slots = Vec::new();
@@ -196,7 +214,8 @@ fn stretches(maps: &Maps) -> Result<Vec<Stretch>, DatapathError> {
 }
 
 /// The datapath's clock, as the program reads it.
-fn now() -> Ticks {
+#[must_use]
+pub fn now() -> Ticks {
     let now =
         clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or_else(|_| std::time::Duration::ZERO, Into::into);
     Ticks::from_nanos(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
@@ -213,18 +232,7 @@ impl Datapath for AyaDatapath {
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {
         time::adjust(&mut self.ebpf, &self.maps.clock);
-        let mut counts = FlowCounts::default();
-        let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
-        let now = now();
-        let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
-        self.v4().sweep(&self.slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
-        self.v6().sweep(&self.slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
-        for table in FlowTable::all(&self.maps) {
-            table.sweep(&judge, &ends, &mut counts)?;
-        }
-        Persistence(&self.maps.persistence).sweep(&judge)?;
-        self.reserved = [reserved_v4, reserved_v6];
-        Ok(counts)
+        self.sweep_at(now())
     }
 
     fn exclude_ports(

@@ -1,6 +1,9 @@
 //! A family's connection table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use aya::Pod;
 use nlb_common::{
@@ -22,9 +25,12 @@ use super::{
 };
 use crate::datapath::{BackendId, DatapathError, Family, FlowCounts, ListenerId, SnatSlot};
 
-/// Entries that were reserved at the last sweep: whoever reserved them takes microseconds, so one that still is
-/// at the next sweep was left behind by an agent that died in the middle.
-pub(in crate::datapath::aya) type Reserved = BTreeMap<u32, Status>;
+/// Entries that were reserved at the last sweep, and since when they have been.
+pub(in crate::datapath::aya) type Reserved = BTreeMap<u32, (Status, Instant)>;
+
+/// Whoever reserves an entry takes microseconds, on a machine that others use, too, milliseconds: one that is reserved
+/// for this long was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A family's tables.
 pub(in crate::datapath::aya) struct Tables<'a, A> {
@@ -55,10 +61,14 @@ where
                 let index = conn::index(slot.0.into(), port);
                 let status = self.status(index)?;
                 if status.state() == RESERVED {
-                    if before.get(&index) == Some(&status) {
+                    let since = match before.get(&index) {
+                        Some(&(seen, since)) if seen == status => since,
+                        _ => Instant::now(),
+                    };
+                    if since.elapsed() > LEFT_BEHIND {
                         self.swap(index, status, status.next_use(FREE))?;
                     } else {
-                        reserved.insert(index, status);
+                        reserved.insert(index, (status, since));
                     }
                 }
                 if !status.is_conn() {
@@ -125,7 +135,7 @@ where
     fn end(&self, index: u32, seen: Status, to: State, ends: &Ends<'_>) -> Result<bool, DatapathError> {
         let conn = self.conns.read(index)?;
         let backend = seen.state().is_active().then_some(conn.backend);
-        let link = if conn.linked == 0 { 0 } else { self.links.read(index)? };
+        let link = if seen.is_linked() { self.links.read(index)? } else { 0 };
         ends.begin(End { table: self.number(), entry: index, backend, link })?;
         let swept = seen.next_use(SWEPT);
         let is_mine = self.swap(index, seen, swept)?;

@@ -3,7 +3,7 @@
 use nlb_common::{
     abi::{
         active::Active,
-        persistence::{PersistenceEntry, PersistenceSet, Use, WAYS},
+        persistence::{self, PersistenceEntry, PersistenceSet, Use},
         sweep::{Sweep, table},
     },
     ticks::Ticks,
@@ -15,7 +15,8 @@ use crate::datapath::DatapathError;
 /// The array `SWEEP`, and what counts flows.
 ///
 /// An end is written down before its entry is touched. Who comes after a killed agent finds it there, sees at the entry
-/// whether that agent had taken it, and at the counts, which bear the number of the last end, whether they were made.
+/// whether that agent had taken it, and at the counts, which bear the number of the last end, whether they were made. (A
+/// persistence entry bears its low bits, which come round: [`Ends::begin`] skips a number that would look counted.)
 pub(in crate::datapath::aya) struct Ends<'a> {
     pub(in crate::datapath::aya) sweep: &'a Mapped<Sweep>,
     pub(in crate::datapath::aya) active: &'a Mapped<u64>,
@@ -40,10 +41,10 @@ impl Ends<'_> {
     /// Writes down what is going to be ended.
     pub(super) fn begin(&self, end: End) -> Result<(), DatapathError> {
         let End { table, entry, backend, link } = end;
+        let number = self.number(backend, link)?;
         let sweep = self.sweep.at(0)?;
         // SAFETY: aligned words of a mapped array that only the agent writes; the table last, which makes it valid.
         unsafe {
-            let number = (&raw const (*sweep).end).read_volatile().wrapping_add(1);
             words::store_u32(&raw mut (*sweep).end, number);
             words::store_u32(&raw mut (*sweep).entry, entry);
             words::store_u32(&raw mut (*sweep).backend, backend.unwrap_or(0));
@@ -51,6 +52,21 @@ impl Ends<'_> {
             words::store_u32(&raw mut (*sweep).table, table);
         }
         Ok(())
+    }
+
+    /// The number of the next end: one that the counts concerned do not bear already, whose bits may have gone round.
+    fn number(&self, backend: Option<u32>, link: u32) -> Result<u32, DatapathError> {
+        let mut number = self.sweep.read(0)?.end.wrapping_add(1);
+        let Some(backend) = backend else {
+            return Ok(number);
+        };
+        let at_backend = Active(self.active.read(backend)?).end();
+        // SAFETY: an aligned word of a mapped array.
+        let at_entry = self.use_word(link)?.map(|word| Use(unsafe { words::load_u64(word) }).end());
+        while number == at_backend || at_entry == Some(number & 0xfff) {
+            number = number.wrapping_add(1);
+        }
+        Ok(number)
     }
 
     /// Counts the end that was begun, each part of it once.
@@ -68,15 +84,14 @@ impl Ends<'_> {
                 break;
             }
         }
-        if link != 0 {
-            self.release(link, end)?;
-        }
-        Ok(())
+        self.release(link, end)
     }
 
-    /// One connection less of a persistence entry.
+    /// One connection less of a persistence entry, if the link names one.
     fn release(&self, link: u32, end: u32) -> Result<(), DatapathError> {
-        let word = self.use_word(link - 1)?;
+        let Some(word) = self.use_word(link)? else {
+            return Ok(());
+        };
         loop {
             // SAFETY: an aligned word of a mapped array.
             let seen = Use(unsafe { words::load_u64(word) });
@@ -88,14 +103,17 @@ impl Ends<'_> {
         }
     }
 
-    fn use_word(&self, index: u32) -> Result<*mut u64, DatapathError> {
-        let set = self.persistence.at(index / WAYS as u32)?;
-        let way = index as usize % WAYS;
-        // SAFETY: within the set.
-        Ok(unsafe {
+    /// Where the persistence entry of a link counts; `None`: it names none.
+    fn use_word(&self, link: u32) -> Result<Option<*mut u64>, DatapathError> {
+        let Some((set, way)) = persistence::linked(link) else {
+            return Ok(None);
+        };
+        let set = self.persistence.at(set)?;
+        // SAFETY: within the set; `linked` gives a way of it.
+        Ok(Some(unsafe {
             let entry = (&raw mut (*set).entries).cast::<PersistenceEntry>().add(way);
             &raw mut (*entry).use_
-        })
+        }))
     }
 
     /// Nothing is being ended any more.

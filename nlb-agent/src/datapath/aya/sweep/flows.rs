@@ -52,6 +52,11 @@ impl Set for Mine {
         unsafe { words::swap_u64(&raw mut (*self.entry(way)).value, old, new) }
     }
 
+    fn exchange_value(self, way: usize, new: u64) {
+        // SAFETY: as above.
+        unsafe { words::exchange_u64(&raw mut (*self.entry(way)).value, new) };
+    }
+
     fn link(self, way: usize) -> u32 {
         // SAFETY: as above.
         self.links.map_or(0, |links| unsafe { words::load_u32(links.cast::<u32>().add(way)) })
@@ -67,9 +72,9 @@ impl Set for Mine {
 
 /// One of the two tables.
 pub(in crate::datapath::aya) struct FlowTable<'a> {
-    number: u32,
-    sets: &'a Mapped<FlowSet>,
-    links: Option<&'a Mapped<Links>>,
+    pub(super) number: u32,
+    pub(super) sets: &'a Mapped<FlowSet>,
+    pub(super) links: Option<&'a Mapped<Links>>,
 }
 
 /// What is to be done with a flow.
@@ -147,18 +152,16 @@ impl<'a> FlowTable<'a> {
         let is_position = judge.listener(seen.listener()).tracking == tracking::TRANSITION;
         let link = if is_position { 0 } else { place.link(seen) };
         ends.begin(End { table: self.number, entry, backend, link })?;
-        let swept = flow_set::sweep(place, seen);
-        if let Some(swept) = swept {
+        let is_mine = flow_set::sweep(place, seen);
+        if is_mine {
             ends.count()?;
             match fate {
-                Fate::Close => {
-                    place.set.swap_value(place.way, swept.0, seen.with_state(state::CLOSED).0);
-                }
-                Fate::Keep | Fate::End => flow_set::clear(place, swept),
+                Fate::Close => flow_set::publish(place, seen.with_state(state::CLOSED)),
+                Fate::Keep | Fate::End => flow_set::clear(place),
             }
         }
         ends.finish()?;
-        Ok(swept.is_some())
+        Ok(is_mine)
     }
 
     /// Finishes what a killed agent had begun here.
@@ -167,11 +170,10 @@ impl<'a> FlowTable<'a> {
             return Ok(());
         };
         let place = Place { set: self.set(entry / WAYS as u32)?, way: entry as usize % WAYS };
-        let value = place.value();
         // Only an agent makes this state, and the one that did is dead.
-        if value.state() == state::SWEPT {
+        if place.value().state() == state::SWEPT {
             ends.count()?;
-            flow_set::clear(place, value);
+            flow_set::clear(place);
         }
         ends.finish()
     }

@@ -1,6 +1,8 @@
 //! The sweeper: walks the tables in the agent's memory, without system calls, and ends what is over.
 
 mod conns;
+#[cfg(test)]
+mod crash;
 mod end;
 mod flows;
 mod persistence;
