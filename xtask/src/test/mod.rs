@@ -4,6 +4,7 @@
 //! workspace, so that nothing is compiled twice.
 
 mod count;
+mod kernels;
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
@@ -33,12 +34,17 @@ enum Tier {
     Kernel,
     /// Namespaces with real servers and clients
     E2e,
+    /// The kernel tier on other kernels as well, in emulated machines; takes minutes, and only runs if named
+    Kernels,
 }
+
+/// The tiers that run if none is named.
+const ORDINARY: &[Tier] = &[Tier::Unit, Tier::Agent, Tier::Kernel, Tier::E2e];
 
 /// The command's arguments.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Which tiers to run; all if none is named
+    /// Which tiers to run; all but `kernels` if none is named
     #[arg(value_enum)]
     tiers: Vec<Tier>,
 }
@@ -57,7 +63,7 @@ struct Outcome {
 /// # Errors
 /// Something is missing, a test fails, or a tier ran no test.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let tiers = if args.tiers.is_empty() { Tier::value_variants() } else { &args.tiers };
+    let tiers = if args.tiers.is_empty() { ORDINARY } else { &args.tiers };
     let outcomes = tiers.iter().map(|tier| tier.run()).collect::<Result<Vec<_>>>()?;
     let (passed, failed) = summarize(&outcomes);
     println!("{passed} passed, {failed} failed");
@@ -74,6 +80,7 @@ impl Tier {
             Self::Agent => "agent",
             Self::Kernel => "kernel",
             Self::E2e => "e2e",
+            Self::Kernels => "kernels",
         }
     }
 
@@ -81,7 +88,11 @@ impl Tier {
     fn run(self) -> Result<Outcome> {
         println!("--- tier {}", self.name());
         let began = Instant::now();
-        let toolchain = setup::ensure(if self == Self::Unit { Level::Build } else { Level::Test })?;
+        let toolchain = setup::ensure(match self {
+            Self::Unit => Level::Build,
+            Self::Agent | Self::Kernel | Self::E2e => Level::Test,
+            Self::Kernels => Level::Kernels,
+        })?;
         let mut command = cargo(["test", "--release", "--locked", "--no-fail-fast"]);
         command.env(TOOLCHAIN_VARIABLE, toolchain.name());
         match self {
@@ -91,6 +102,10 @@ impl Tier {
             }
             Self::Kernel => command.args(["--test", "kernel*"]),
             Self::E2e => command.args(["--test", "e2e*"]).env("NLB_BIN_DIR", build::build(toolchain)?),
+            Self::Kernels => {
+                let (count, trouble) = kernels::run(toolchain)?;
+                return Ok(Outcome { tier: self, count, trouble, took: began.elapsed() });
+            }
         };
         if matches!(self, Self::Kernel | Self::E2e) {
             // Their worlds would take each other's processor time.
