@@ -282,13 +282,11 @@ impl Family for Ipv4 {
 
     #[inline(always)]
     fn parse(frame: Bytes, offset: usize) -> Result<Network<V4>, Malformed> {
-        let version_ihl = frame.read::<u8>(offset).ok_or(Malformed)?;
+        let [version_ihl, class] = frame.read::<[u8; 2]>(offset).ok_or(Malformed)?;
         let header_len = usize::from(version_ihl & 0x0f) * 4;
-        let class = frame.read::<u8>(offset + 1).ok_or(Malformed)?;
         let total_len = usize::from(frame.read::<Be16>(offset + 2).ok_or(Malformed)?.get());
         let flags_offset = frame.read::<Be16>(offset + 6).ok_or(Malformed)?.get();
-        let hops = frame.read::<u8>(offset + 8).ok_or(Malformed)?;
-        let protocol = frame.read::<u8>(offset + 9).ok_or(Malformed)?;
+        let [hops, protocol] = frame.read::<[u8; 2]>(offset + 8).ok_or(Malformed)?;
         let source = frame.read::<V4>(offset + 12).ok_or(Malformed)?;
         let destination = frame.read::<V4>(offset + 16).ok_or(Malformed)?;
         let end = offset + total_len;
@@ -406,8 +404,7 @@ impl Family for Ipv6 {
         let [first, second] = frame.read::<[u8; 2]>(offset).ok_or(Malformed)?;
         let (version, class) = (first >> 4, first << 4 | second >> 4);
         let payload_len = usize::from(frame.read::<Be16>(offset + 4).ok_or(Malformed)?.get());
-        let protocol = frame.read::<u8>(offset + 6).ok_or(Malformed)?;
-        let hops = frame.read::<u8>(offset + 7).ok_or(Malformed)?;
+        let [protocol, hops] = frame.read::<[u8; 2]>(offset + 6).ok_or(Malformed)?;
         let source = V6(frame.read(offset + 8).ok_or(Malformed)?);
         let destination = V6(frame.read(offset + 24).ok_or(Malformed)?);
         let payload = offset + Self::HEADER_LEN;
