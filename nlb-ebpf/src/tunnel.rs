@@ -41,9 +41,11 @@ pub(crate) fn send<F: Tables>(packet: &Packet<'_, F>, backend: *const Backend) -
         return Err(failed);
     }
     let frame = frame(packet.ctx);
-    F::write_outer(frame, link.len(), &outer).ok_or(failed)?;
     let macs = path.as_ref().map_or_else(Default::default, |path| path.macs);
+    // Front to back: after a check of the header further back the compiler leaves out those of the front, and Linux 6.1
+    // does not know why it may.
     link.write(frame, macs).ok_or(failed)?;
+    F::write_outer(frame, link.len(), &outer).ok_or(failed)?;
     Ok(match path {
         Some(path) => Outcome::new(Verdict::Forward, transmit::action(packet.ctx, path.ifindex)),
         None => Outcome::new(Verdict::Forward, ASK_KERNEL),
