@@ -10,6 +10,7 @@
 
 mod bench;
 mod captures;
+mod clear;
 mod connection;
 mod coverage;
 mod expiry;
@@ -18,6 +19,7 @@ mod flows;
 mod image;
 mod life;
 mod load;
+mod loaded;
 mod parsed;
 mod paths;
 mod pcap;
