@@ -23,7 +23,7 @@ const PREFIX: &str = "nlb-test-";
 /// Those that wait for their next test.
 static SPARE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
 
-/// A loaded datapath, attached to nothing.
+/// A loaded datapath, attached to nothing unless its options name interfaces.
 pub(crate) struct Loaded {
     /// `None` only while it is loaded anew.
     datapath: Option<AyaDatapath>,
@@ -96,7 +96,7 @@ pub(crate) fn options() -> Options {
 }
 
 fn load(options: &Options) -> AyaDatapath {
-    AyaDatapath::load(options).unwrap_or_else(|error| panic!("{error}"))
+    AyaDatapath::open(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn spare() -> MutexGuard<'static, Vec<Loaded>> {

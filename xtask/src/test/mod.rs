@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Which tiers to run; all but `kernels` if none is named
     #[arg(value_enum)]
     tiers: Vec<Tier>,
+    /// Arguments of the test binaries, such as a part of the names of the tests to run
+    #[arg(last = true)]
+    wishes: Vec<String>,
 }
 
 /// How a tier went.
@@ -64,7 +67,7 @@ struct Outcome {
 /// Something is missing, a test fails, or a tier ran no test.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let tiers = if args.tiers.is_empty() { ORDINARY } else { &args.tiers };
-    let outcomes = tiers.iter().map(|tier| tier.run()).collect::<Result<Vec<_>>>()?;
+    let outcomes = tiers.iter().map(|tier| tier.run(&args.wishes)).collect::<Result<Vec<_>>>()?;
     let (passed, failed) = summarize(&outcomes);
     println!("{passed} passed, {failed} failed");
     if failed > 0 {
@@ -85,7 +88,7 @@ impl Tier {
     }
 
     /// Runs the tier; an error is about what it needs, not about its tests.
-    fn run(self) -> Result<Outcome> {
+    fn run(self, wishes: &[String]) -> Result<Outcome> {
         println!("--- tier {}", self.name());
         let began = Instant::now();
         let toolchain = setup::ensure(match self {
@@ -103,13 +106,14 @@ impl Tier {
             Self::Kernel => command.args(["--test", "kernel*"]),
             Self::E2e => command.args(["--test", "e2e*"]).env("NLB_BIN_DIR", build::build(toolchain)?),
             Self::Kernels => {
-                let (count, trouble) = kernels::run(toolchain)?;
+                let (count, trouble) = kernels::run(toolchain, wishes)?;
                 return Ok(Outcome { tier: self, count, trouble, took: began.elapsed() });
             }
         };
+        command.arg("--").args(wishes);
         if matches!(self, Self::Kernel | Self::E2e) {
             // Their worlds would take each other's processor time.
-            command.args(["--", "--test-threads=1"]);
+            command.arg("--test-threads=1");
         }
         let (count, succeeded) = execute(&mut command)?;
         let trouble = match count {

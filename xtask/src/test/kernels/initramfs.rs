@@ -47,7 +47,7 @@ pub(super) fn build(kernel: &Kernel, tests: &Path, args: &[String]) -> Result<Ve
 
 /// What the kernel starts first. `poweroff -f` ends the machine, and so does a panic if this script ends.
 fn init(module: &str, libraries: &str, args: &[String]) -> String {
-    let args = args.join(" ");
+    let args = args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ");
     format!(
         "#!/bin/busybox sh
 export PATH=/bin LD_LIBRARY_PATH={libraries}
@@ -69,6 +69,11 @@ echo {MARK} exit $status
 busybox poweroff -f
 "
     )
+}
+
+/// One word of a shell's command, whatever is in it.
+fn quoted(arg: &str) -> String {
+    format!("'{}'", arg.replace('\'', r"'\''"))
 }
 
 /// Adds a program; returns the libraries that it needs.
@@ -104,7 +109,34 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::libraries;
+    use std::process::{Command, Stdio};
+
+    use super::{init, libraries};
+
+    #[test]
+    fn init_is_a_shell_script_that_runs_the_tests_with_their_arguments_and_says_how_they_ended() {
+        let args = ["--test-threads=1", "load"].map(str::to_owned);
+        let script = init("veth.ko.xz", "/lib:/lib64", &args);
+        let lines: Vec<_> = script.lines().collect();
+        assert_eq!(lines[0], "#!/bin/busybox sh");
+        let tests = lines.iter().position(|line| *line == "/bin/kernel-tests '--test-threads=1' 'load' 2>&1");
+        let end = lines.iter().position(|line| *line == "echo nlb-kernels: exit $status");
+        assert!(tests.unwrap() < end.unwrap(), "{script}");
+        assert!(script.contains("LD_LIBRARY_PATH=/lib:/lib64\n"), "{script}");
+        let status = Command::new("sh").args(["-n", "-c", &script]).stdin(Stdio::null()).status().unwrap();
+        assert!(status.success(), "{script}");
+    }
+
+    #[test]
+    fn arguments_reach_the_tests_as_they_are() {
+        let rows = [("load", "'load'"), ("a b$c", "'a b$c'"), ("it's", r"'it'\''s'"), ("", "''")];
+        for (arg, expected) in rows {
+            assert_eq!(super::quoted(arg), expected);
+            let echo = format!("printf %s {expected}");
+            let told = Command::new("sh").args(["-c", &echo]).output().unwrap().stdout;
+            assert_eq!(told, arg.as_bytes());
+        }
+    }
 
     #[test]
     fn libraries_and_the_loader_are_found_in_what_ldd_tells() {

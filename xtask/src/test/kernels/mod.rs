@@ -8,19 +8,27 @@ mod initramfs;
 mod machine;
 mod package;
 mod report;
+mod table;
 mod watch;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Stdio,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::utsname::uname;
 use nlb_ebpf_build::TOOLCHAIN_VARIABLE;
 
-use self::{report::Report, watch::watch};
+use self::{
+    package::Kernel,
+    report::Report,
+    table::{Row, Table},
+    watch::watch,
+};
 use super::count::Count;
 use crate::{
     cargo::{cargo, output, program, target_dir},
@@ -28,44 +36,39 @@ use crate::{
 };
 
 /// The series of Linux whose newest kernel in Debian is tested: those of Debian 12 and 13, both with long support.
-const SERIES: &[&str] = &["6.1", "6.12"];
-/// How long a kernel may take. Emulated, everything is some twenty times slower than on the host.
-const LIMIT: Duration = Duration::from_secs(20 * 60);
-
-/// How it went on a kernel.
-struct Row {
-    kernel: String,
-    place: &'static str,
-    report: Report,
-    /// Why it failed though no test did.
-    trouble: Option<String>,
-    took: Duration,
-}
+const SERIES: [&str; 2] = ["6.1", "6.12"];
+/// How long a kernel may take. Emulated, everything is some ten times slower than on the host.
+const LIMIT: Duration = Duration::from_secs(12 * 60);
 
 /// Runs the tests on each kernel and prints a line for each; returns the sums, and what failed other than tests.
+/// `wishes` are arguments of the test binary, such as a part of the names of the tests to run.
 ///
 /// # Errors
 /// The tests cannot be built.
-pub(super) fn run(toolchain: Toolchain) -> Result<(Count, Option<String>)> {
+pub(super) fn run(toolchain: Toolchain, wishes: &[String]) -> Result<(Count, Option<String>)> {
     let tests = build(toolchain)?;
     let directory = target_dir()?.join("kernels");
-    let mut rows = Vec::new();
-    for series in SERIES {
-        rows.push(timed(format!("{series}, of Debian"), "emulated", |row| {
-            emulated(series, &tests, &directory, row)
-        }));
-    }
-    let host = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    rows.push(timed(host.trim().to_owned(), "this host", |row| on_the_host(&tests, row)));
-    print(&rows);
-    let mut sum = Count::default();
-    for Row { report, .. } in &rows {
-        sum.passed += report.count.passed;
-        sum.failed += report.count.failed;
-    }
-    let trouble = rows.iter().filter_map(|row| Some(format!("{}: {}", row.kernel, row.trouble.as_ref()?)));
-    let trouble: Vec<_> = trouble.collect();
-    Ok((sum, (!trouble.is_empty()).then(|| trouble.join("; "))))
+    let args: Vec<_> = ["--test-threads=1", "--nocapture"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(wishes.iter().cloned())
+        .collect();
+    // Alone, so that loading takes as long as it takes.
+    let mut rows = vec![timed(host(), "this host", |row| on_the_host(&tests, &args, row))];
+    // One by one, for apt works for one at a time.
+    let kernels = SERIES.map(|series| (series, package::fetch(series, &directory)));
+    thread::scope(|scope| {
+        let emulated = kernels.map(|(series, kernel)| {
+            let (tests, args, directory) = (&tests, &args, &directory);
+            scope.spawn(move || {
+                timed(series.to_owned(), "emulated", |row| emulated(&kernel?, tests, args, directory, row))
+            })
+        });
+        rows.extend(emulated.into_iter().map(|thread| thread.join().expect("it does not panic")));
+    });
+    let table = Table(&rows);
+    print!("\n{table}");
+    Ok((table.count(), table.trouble()))
 }
 
 /// Builds the kernel tier's test binary, as the tier itself does; returns its path.
@@ -83,12 +86,12 @@ fn executable(messages: &str) -> Option<PathBuf> {
     tests.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
 }
 
+/// The row of a kernel, filled by `work`.
 fn timed(kernel: String, place: &'static str, work: impl FnOnce(&mut Row) -> Result<()>) -> Row {
     println!("--- kernel {kernel} ({place})");
     let began = Instant::now();
     let mut row = Row { kernel, place, report: Report::default(), trouble: None, took: Duration::ZERO };
-    let result = work(&mut row);
-    row.trouble = match result {
+    row.trouble = match work(&mut row) {
         Ok(()) => row.report.trouble(),
         Err(error) => Some(format!("{error:#}")),
     };
@@ -96,23 +99,20 @@ fn timed(kernel: String, place: &'static str, work: impl FnOnce(&mut Row) -> Res
     row
 }
 
-fn arguments() -> Vec<String> {
-    ["--test-threads=1", "--nocapture"].map(str::to_owned).to_vec()
-}
-
-fn emulated(series: &str, tests: &Path, directory: &Path, row: &mut Row) -> Result<()> {
-    let kernel = package::fetch(series, directory)?;
+fn emulated(kernel: &Kernel, tests: &Path, args: &[String], directory: &Path, row: &mut Row) -> Result<()> {
     row.kernel.clone_from(&kernel.release);
-    let archive = initramfs::build(&kernel, tests, &arguments())?;
+    let archive = initramfs::build(kernel, tests, args)?;
     let initramfs = directory.join(format!("{}.cpio", kernel.release));
     fs::write(&initramfs, archive).with_context(|| format!("cannot write {}", initramfs.display()))?;
-    let report = &mut row.report;
-    machine::boot(&kernel, &initramfs, LIMIT, |line| show(line, report))
+    let ended = machine::boot(kernel, &initramfs, LIMIT, |line| show(&kernel.release, line, &mut row.report));
+    // As large as the tests are, and made anew each time.
+    fs::remove_file(&initramfs).with_context(|| format!("cannot remove {}", initramfs.display()))?;
+    ended
 }
 
-fn on_the_host(tests: &Path, row: &mut Row) -> Result<()> {
-    let report = &mut row.report;
-    let status = watch(program(tests).args(arguments()), LIMIT, |line| show(line, report))?;
+fn on_the_host(tests: &Path, args: &[String], row: &mut Row) -> Result<()> {
+    let Row { kernel, report, .. } = row;
+    let status = watch(program(tests).args(args), LIMIT, |line| show(kernel, line, report))?;
     report.status = status.code();
     if report.status.is_none() {
         bail!("the tests were ended: {status}");
@@ -120,31 +120,31 @@ fn on_the_host(tests: &Path, row: &mut Row) -> Result<()> {
     Ok(())
 }
 
-fn show(line: &str, report: &mut Report) {
-    println!("{line}");
+/// The host's kernel.
+fn host() -> String {
+    uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+}
+
+/// Several kernels talk at once: their lines say whose they are.
+fn show(kernel: &str, line: &str, report: &mut Report) {
+    println!("{kernel}: {line}");
     report.add_line(line);
 }
 
-fn print(rows: &[Row]) {
-    println!(
-        "\n{:24} {:10} {:>7} {:>7} {:>9} {:>14} {:>9}",
-        "kernel", "where", "passed", "failed", "verified", "load", "time"
-    );
-    for Row { kernel, place, report, trouble, took } in rows {
-        let unknown = || "-".to_owned();
-        let verified = report.verified.map_or_else(unknown, |verified| verified.to_string());
-        let load = report.load.clone().unwrap_or_else(unknown);
-        let Count { passed, failed } = report.count;
-        let seconds = took.as_secs_f64();
-        println!("{kernel:24} {place:10} {passed:>7} {failed:>7} {verified:>9} {load:>14} {seconds:>7.1} s");
-        for test in &report.failed {
-            println!("    failed: {test}");
-        }
-        for test in &report.skipped {
-            println!("    skipped: {test}");
-        }
-        if let Some(trouble) = trouble {
-            println!("    {trouble}");
-        }
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::executable;
+
+    #[test]
+    fn the_test_binary_is_found_among_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"nlb_tests"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"nlb-agent"},"executable":"/t/release/nlb-agent"}
+no JSON
+{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},"executable":"/t/release/deps/kernel-0a1b"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages).as_deref(), Some(Path::new("/t/release/deps/kernel-0a1b")));
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
     }
 }

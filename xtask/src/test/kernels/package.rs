@@ -137,7 +137,41 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::newest;
+    use std::fs;
+
+    use super::{Kernel, newest, numbers, unpacked};
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let rows: &[(&str, Option<&[u32]>)] = &[
+            ("6.1.0-56", Some(&[6, 1, 0, 56])),
+            ("6.12.117+deb12", Some(&[6, 12, 117, 12])),
+            ("6.12.9+bpo", Some(&[6, 12, 9, 0])),
+            ("6.1.0-56-cloud", None),
+            ("6.1.0-56-rt", None),
+        ];
+        for (version, expected) in rows {
+            assert_eq!(numbers(version).as_deref(), *expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn image_and_module_are_found_in_what_was_unpacked_and_half_a_package_is_none() {
+        for lib in ["lib", "usr/lib"] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path();
+            let image = path.join("boot/vmlinuz-6.1.0-56-amd64");
+            let veth = path.join(lib).join("modules/6.1.0-56-amd64/kernel/drivers/net/veth.ko");
+            fs::create_dir_all(path.join("boot")).unwrap();
+            fs::write(&image, "").unwrap();
+            let error = unpacked(path).unwrap_err().to_string();
+            assert_eq!(error, format!("{} is incomplete; remove it and try again", path.display()));
+            fs::create_dir_all(veth.parent().unwrap()).unwrap();
+            fs::write(&veth, "").unwrap();
+            let release = "6.1.0-56-amd64".to_owned();
+            assert_eq!(unpacked(path).unwrap(), Kernel { release, image, veth });
+        }
+    }
 
     #[test]
     fn the_newest_kernel_of_a_series_is_chosen() {

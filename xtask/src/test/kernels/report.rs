@@ -1,5 +1,7 @@
 //! What the kernel tier's test binary says about its tests and about the program it loads.
 
+use std::time::Duration;
+
 use crate::test::count::Count;
 
 /// What begins a line of ours among those of the kernel, of init and of the tests.
@@ -13,7 +15,7 @@ pub(super) struct Report {
     /// Instructions that the verifier went through.
     pub(super) verified: Option<u64>,
     /// How long it took to load the program and to make its maps.
-    pub(super) load: Option<String>,
+    pub(super) load: Option<Duration>,
     /// The test binary's exit status.
     pub(super) status: Option<i32>,
     /// The failed tests, by name.
@@ -41,7 +43,9 @@ impl Report {
             self.failed.push(test.clone());
         }
         if let Some((_, what)) = line.split_once("program loaded in ") {
-            self.load = what.split_once(',').map(|(load, _)| load.to_owned());
+            self.load = what
+                .split_once(" s,")
+                .and_then(|(load, _)| Duration::try_from_secs_f64(load.parse().ok()?).ok());
             self.verified = what.split_once("; ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         }
         if let Some((_, why)) = line.split_once("SKIPPED: ") {
@@ -66,7 +70,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, Report};
+    use super::{Count, Duration, Report};
 
     fn report(lines: &str) -> Report {
         let mut report = Report::default();
@@ -84,7 +88,7 @@ ok
 test flows::a_test ... 
 thread 'flows::a_test' (7) panicked at tests/kernel/flows.rs:1:
 FAILED
-test load::the_program_loads_and_says_what_the_verifier_had_to_do ... program loaded in 7.25s, maps made; 151234 instructions verified
+test load::the_program_loads_and_says_what_the_verifier_had_to_do ... program loaded in 7.25 s, maps made; 151234 instructions verified
 ok
 test paths::quiet ... FAILED
 test ports::quiet ... ok
@@ -96,7 +100,7 @@ test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; 
 nlb-kernels: exit 101",
         );
         assert_eq!(report.count, Count { passed: 3, failed: 2 });
-        assert_eq!((report.verified, report.load.as_deref()), (Some(151_234), Some("7.25s")));
+        assert_eq!((report.verified, report.load), (Some(151_234), Some(Duration::from_millis(7250))));
         assert_eq!(report.failed, ["flows::a_test", "paths::quiet"]);
         let captures = "captures::every_frame_to_a_listener_meets_one_verdict: no captures in /x";
         assert_eq!(report.skipped, [captures]);
