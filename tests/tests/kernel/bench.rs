@@ -68,7 +68,8 @@ impl Bench {
 
     /// A datapath of these options, loaded now and for this test alone.
     pub(crate) fn special(options: Options) -> Self {
-        Self { loaded: Some(Loaded::new(options)), is_special: true }
+        let loaded = Loaded::new(options).unwrap_or_else(|error| panic!("{error}"));
+        Self { loaded: Some(loaded), is_special: true }
     }
 
     /// The datapath with these changes made.

@@ -7,13 +7,16 @@ use std::{
     process,
     sync::{
         Mutex, MutexGuard, Once, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
 use nlb_agent::{
     config::XdpMode,
-    datapath::aya::{self as kernel, AyaDatapath, Options, Sizes},
+    datapath::{
+        DatapathError,
+        aya::{self as kernel, AyaDatapath, Options, Sizes},
+    },
 };
 
 /// Where the maps of all tests are pinned, each test's in a directory with this prefix.
@@ -33,19 +36,31 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// One with empty tables that an earlier test left; if there is none, it is loaded now.
     pub(crate) fn take() -> Self {
-        let Some(mut spare) = spare().pop() else {
-            return Self::new(options());
-        };
-        spare.datapath().clear().unwrap();
-        spare
+        /// Whether a kernel refused it, which takes it a minute on an emulated machine.
+        static REFUSED: AtomicBool = AtomicBool::new(false);
+        let left = spare().pop();
+        if let Some(mut left) = left {
+            left.datapath().clear().unwrap();
+            return left;
+        }
+        assert!(!REFUSED.load(Ordering::Relaxed), "the program does not load: an earlier test says why");
+        Self::new(options()).unwrap_or_else(|error| {
+            REFUSED.store(true, Ordering::Relaxed);
+            panic!("{error}")
+        })
     }
 
     /// One that is loaded now, so that it has to be [removed](Self::remove).
-    pub(crate) fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Result<Self, DatapathError> {
         assert!(nix::unistd::geteuid().is_root(), "the kernel tier loads BPF programs: run it as root");
         remove_leftovers();
-        let datapath = Some(load(&options));
-        Self { datapath, options }
+        match AyaDatapath::open(&options) {
+            Ok(datapath) => Ok(Self { datapath: Some(datapath), options }),
+            Err(error) => {
+                Self { datapath: None, options }.remove();
+                Err(error)
+            }
+        }
     }
 
     /// Leaves it to another test.
@@ -77,7 +92,7 @@ impl Loaded {
     /// Ends the datapath as the end of an agent does, and loads it again.
     pub(crate) fn reload(&mut self) {
         self.datapath = None;
-        self.datapath = Some(load(&self.options));
+        self.datapath = Some(AyaDatapath::open(&self.options).unwrap());
     }
 }
 
@@ -93,10 +108,6 @@ pub(crate) fn options() -> Options {
         sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 },
         hash_seed: None,
     }
-}
-
-fn load(options: &Options) -> AyaDatapath {
-    AyaDatapath::open(options).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn spare() -> MutexGuard<'static, Vec<Loaded>> {

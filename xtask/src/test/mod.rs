@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(value_enum)]
     tiers: Vec<Tier>,
     /// Arguments of the test binaries, such as a part of the names of the tests to run
-    #[arg(last = true)]
+    #[arg(last = true, value_name = "ARGS")]
     wishes: Vec<String>,
 }
 

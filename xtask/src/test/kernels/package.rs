@@ -92,8 +92,10 @@ fn download(package: &str, directory: &Path) -> Result<()> {
     fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
     println!("...      downloading {package}");
     let mut download = program("apt-get");
-    // As root, apt would become another user, who may not write here.
-    download.args(["download", "--quiet", "-o", "APT::Sandbox::User=root", package]).current_dir(&partial);
+    // apt verifies what it gets, whatever the host's configuration lets pass. As root it would become another user, who
+    // may not write here.
+    download.args(["download", "--quiet", "-o", "APT::Get::AllowUnauthenticated=false"]);
+    download.args(["-o", "APT::Sandbox::User=root", package]).current_dir(&partial);
     output(&mut download).context("the download failed")?;
 
     let deb = files(&partial)?.into_iter().find(|file| file.extension().is_some_and(|ext| ext == "deb"));
