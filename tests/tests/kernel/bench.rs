@@ -1,32 +1,30 @@
 //! The loaded program on a test bench: maps of its own, attached to nothing.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU32, Ordering},
-    thread,
-};
+use std::{path::PathBuf, thread};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
-use nlb_agent::{
-    config::XdpMode,
-    datapath::{
-        Datapath as _, Op,
-        aya::{self as kernel, AyaDatapath, Options, Sizes},
-    },
+use nlb_agent::datapath::{
+    Datapath as _, Op,
+    aya::{AyaDatapath, Options, Sizes},
 };
 use nlb_common::verdict::Verdict;
 use nlb_tests::packet::Frame;
 
-use crate::{parsed::Parsed, recount};
+use crate::{
+    loaded::{self, Loaded},
+    parsed::Parsed,
+    recount,
+};
 
 /// Index of the loopback device, which every network namespace has: the packets of test runs come in there.
 pub(crate) const LOOPBACK: u32 = 1;
 
 /// Room for the tags that a packet may get.
 const GROWTH: usize = 64;
+
+/// Why a bench has a datapath.
+const LOADED: &str = "it is there until the bench is dropped";
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +57,29 @@ impl Run {
     }
 }
 
-/// A datapath of its own, removed when this is dropped.
+/// A datapath of its own as long as the test goes on.
 pub(crate) struct Bench {
-    /// `None` only while it is loaded anew, and at the end.
-    datapath: Option<AyaDatapath>,
-    sizes: Sizes,
-    path: PathBuf,
+    /// `None` only at the end.
+    loaded: Option<Loaded>,
+    /// Whether another test may have it afterwards.
+    is_special: bool,
 }
 
 impl Bench {
     /// A datapath with empty maps.
     pub(crate) fn new() -> Self {
-        Self::sized(Sizes { flows: 1 << 14, persistence: 1 << 12 })
+        Self { loaded: Some(Loaded::take()), is_special: false }
     }
 
     /// A datapath with empty maps, those that grow with traffic of this size.
     pub(crate) fn sized(sizes: Sizes) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        assert!(nix::unistd::geteuid().is_root(), "the kernel tier loads BPF programs: run it as root");
-        remove_leftovers();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = Path::new(BPFFS).join(format!("{PREFIX}{}-{number}", process::id()));
-        Self { datapath: Some(load(&path, sizes)), sizes, path }
+        Self::special(Options { sizes, ..loaded::options() })
+    }
+
+    /// A datapath of these options, loaded now and for this test alone.
+    pub(crate) fn special(options: Options) -> Self {
+        let loaded = Loaded::new(options).unwrap_or_else(|error| panic!("{error}"));
+        Self { loaded: Some(loaded), is_special: true }
     }
 
     /// The datapath with these changes made.
@@ -99,27 +98,30 @@ impl Bench {
 
     /// The datapath.
     pub(crate) fn datapath(&mut self) -> &mut AyaDatapath {
-        self.datapath.as_mut().expect("it is loaded")
+        self.loaded().datapath()
     }
 
     /// Where its maps are pinned.
     pub(crate) fn maps(&self) -> PathBuf {
-        self.path.join("maps")
+        self.loaded.as_ref().expect(LOADED).maps()
     }
 
     /// Ends the datapath as the end of an agent does, and loads it again.
     pub(crate) fn restart(&mut self) {
-        self.datapath = None;
-        self.datapath = Some(load(&self.path, self.sizes));
+        self.loaded().reload();
     }
 
     /// The program once more, for another thread.
     pub(crate) fn another(&mut self) -> Xdp {
-        let pin = self.path.join("program");
+        let pin = self.maps().with_file_name("program");
         if !pin.exists() {
             self.datapath().program().unwrap().pin(&pin).unwrap();
         }
         Xdp::from_pin(&pin, XdpAttachType::Interface).unwrap()
+    }
+
+    fn loaded(&mut self) -> &mut Loaded {
+        self.loaded.as_mut().expect(LOADED)
     }
 
     /// One packet through the program. Exactly one verdict is counted, once.
@@ -194,41 +196,12 @@ pub(crate) fn test_run(program: &Xdp, bytes: &[u8]) -> (Action, Vec<u8>) {
 /// In the end of every test, what is counted is what the tables hold.
 impl Drop for Bench {
     fn drop(&mut self) {
-        let counts = self.datapath.take().map(|mut datapath| recount::active(&mut datapath));
-        if let Err(error) = kernel::detach(&self.path) {
-            eprintln!("{} stays behind: {error}", self.path.display());
-        }
-        if let (Some(Err(wrong)), false) = (counts, thread::panicking()) {
+        let Some(mut loaded) = self.loaded.take() else { return };
+        let counts = recount::active(loaded.datapath());
+        // What a failed test leaves behind may be what failed.
+        if self.is_special || counts.is_err() || thread::panicking() { loaded.remove() } else { loaded.leave() }
+        if let (Err(wrong), false) = (counts, thread::panicking()) {
             panic!("active connections: {wrong}");
-        }
-    }
-}
-
-const BPFFS: &str = "/sys/fs/bpf";
-const PREFIX: &str = "nlb-test-";
-
-fn load(path: &Path, sizes: Sizes) -> AyaDatapath {
-    let options = Options {
-        bpffs: path.to_owned(),
-        interfaces: Vec::new(),
-        xdp_mode: XdpMode::Auto,
-        log_drops: false,
-        sizes,
-        hash_seed: None,
-    };
-    AyaDatapath::load(&options).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Removes what killed runs left behind.
-fn remove_leftovers() {
-    for entry in fs::read_dir(BPFFS).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else {
-            continue;
-        };
-        if !Path::new("/proc").join(pid).exists() {
-            // Another test may be quicker.
-            let _ = kernel::detach(&entry.path());
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::{
     scene::{self, TCP_PORT, client, server, vip},
 };
 
+/// The interface to the servers, a veth.
+pub(crate) const OUT: &str = "out";
+
 const NETWORK: &str = "
     link set lo up
     link add out address 02:00:00:00:03:01 type veth peer name far
@@ -25,7 +28,7 @@ const NETWORK: &str = "
 ";
 
 /// Runs `work` in a network namespace of its own: a route to all servers, a neighbour entry for the first.
-fn in_a_network(work: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_a_network(work: impl FnOnce() + Send + 'static) {
     let worker = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         for command in NETWORK.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -10,6 +10,7 @@
 
 mod bench;
 mod captures;
+mod clear;
 mod connection;
 mod coverage;
 mod crowd;
@@ -20,6 +21,7 @@ mod history;
 mod image;
 mod life;
 mod load;
+mod loaded;
 mod parsed;
 mod paths;
 mod pcap;

@@ -24,7 +24,7 @@ pub(super) enum State {
     },
 }
 
-const NAME_WIDTH: usize = 14;
+const NAME_WIDTH: usize = 18;
 
 impl Item {
     pub(super) fn found(name: &'static str, what: impl Into<String>) -> Self {

@@ -26,6 +26,8 @@ pub(crate) enum Level {
     Lint,
     /// Build, and run everything: tests, demo.
     Test,
+    /// Build, and run the kernel tier on other kernels: also an emulator.
+    Kernels,
     /// All of it.
     All,
 }
@@ -80,8 +82,11 @@ fn prepare(level: Level, talk: Talk) -> Result<Toolchain> {
     if matches!(level, Level::Lint | Level::All) {
         clippy::prepare(toolchain).into_iter().for_each(&mut tell);
     }
-    if matches!(level, Level::Test | Level::All) {
-        programs::prepare().into_iter().for_each(&mut tell);
+    if matches!(level, Level::Kernels | Level::All) {
+        programs::prepare(programs::EMULATION).into_iter().for_each(&mut tell);
+    }
+    if matches!(level, Level::Test | Level::Kernels | Level::All) {
+        programs::prepare(programs::WORLDS).into_iter().for_each(&mut tell);
         kernel::prepare().into_iter().for_each(&mut tell);
     }
 

@@ -4,6 +4,7 @@
 //! workspace, so that nothing is compiled twice.
 
 mod count;
+mod kernels;
 
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
@@ -33,14 +34,22 @@ enum Tier {
     Kernel,
     /// Namespaces with real servers and clients
     E2e,
+    /// The kernel tier on other kernels as well, in emulated machines; takes minutes, and only runs if named
+    Kernels,
 }
+
+/// The tiers that run if none is named.
+const ORDINARY: &[Tier] = &[Tier::Unit, Tier::Agent, Tier::Kernel, Tier::E2e];
 
 /// The command's arguments.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// Which tiers to run; all if none is named
+    /// Which tiers to run; all but `kernels` if none is named
     #[arg(value_enum)]
     tiers: Vec<Tier>,
+    /// Arguments of the test binaries, such as a part of the names of the tests to run
+    #[arg(last = true, value_name = "ARGS")]
+    wishes: Vec<String>,
 }
 
 /// How a tier went.
@@ -57,8 +66,8 @@ struct Outcome {
 /// # Errors
 /// Something is missing, a test fails, or a tier ran no test.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let tiers = if args.tiers.is_empty() { Tier::value_variants() } else { &args.tiers };
-    let outcomes = tiers.iter().map(|tier| tier.run()).collect::<Result<Vec<_>>>()?;
+    let tiers = if args.tiers.is_empty() { ORDINARY } else { &args.tiers };
+    let outcomes = tiers.iter().map(|tier| tier.run(&args.wishes)).collect::<Result<Vec<_>>>()?;
     let (passed, failed) = summarize(&outcomes);
     println!("{passed} passed, {failed} failed");
     if failed > 0 {
@@ -74,14 +83,19 @@ impl Tier {
             Self::Agent => "agent",
             Self::Kernel => "kernel",
             Self::E2e => "e2e",
+            Self::Kernels => "kernels",
         }
     }
 
     /// Runs the tier; an error is about what it needs, not about its tests.
-    fn run(self) -> Result<Outcome> {
+    fn run(self, wishes: &[String]) -> Result<Outcome> {
         println!("--- tier {}", self.name());
         let began = Instant::now();
-        let toolchain = setup::ensure(if self == Self::Unit { Level::Build } else { Level::Test })?;
+        let toolchain = setup::ensure(match self {
+            Self::Unit => Level::Build,
+            Self::Agent | Self::Kernel | Self::E2e => Level::Test,
+            Self::Kernels => Level::Kernels,
+        })?;
         let mut command = cargo(["test", "--release", "--locked", "--no-fail-fast"]);
         command.env(TOOLCHAIN_VARIABLE, toolchain.name());
         match self {
@@ -91,10 +105,15 @@ impl Tier {
             }
             Self::Kernel => command.args(["--test", "kernel*"]),
             Self::E2e => command.args(["--test", "e2e*"]).env("NLB_BIN_DIR", build::build(toolchain)?),
+            Self::Kernels => {
+                let (count, trouble) = kernels::run(toolchain, wishes)?;
+                return Ok(Outcome { tier: self, count, trouble, took: began.elapsed() });
+            }
         };
+        command.arg("--").args(wishes);
         if matches!(self, Self::Kernel | Self::E2e) {
             // Their worlds would take each other's processor time.
-            command.args(["--", "--test-threads=1"]);
+            command.arg("--test-threads=1");
         }
         let (count, succeeded) = execute(&mut command)?;
         let trouble = match count {

@@ -59,6 +59,12 @@ impl<T: Pod> Mapped<T> {
         Ok(unsafe { self.memory.as_mut_ptr().add(Self::STRIDE * index as usize) }.cast())
     }
 
+    /// Zeroes every entry. Nobody else may be using them.
+    pub(super) fn fill_with_zeroes(&mut self) {
+        // SAFETY: the whole mapping, which only this value knows.
+        unsafe { self.memory.as_mut_ptr().write_bytes(0, self.memory.len()) }
+    }
+
     /// A copy of an entry. Whoever reads words that the program writes must expect them from different moments.
     pub(super) fn read(&self, index: u32) -> Result<T, DatapathError> {
         let entry = self.at(index)?;

@@ -1,6 +1,7 @@
 //! The real datapath: the kernel's, through aya. Nothing else in the agent names aya.
 
 mod arena;
+mod clear;
 mod device;
 mod encode;
 mod links;

@@ -381,7 +381,7 @@ fn absent_is_fine(result: Result<(), MapError>, map: &'static str) -> Result<(),
 }
 
 /// Starts the counters of a number that is given to somebody new.
-fn zero<T: aya::Pod + Default>(
+pub(super) fn zero<T: aya::Pod + Default>(
     counters: &mut PerCpuArray<aya::maps::MapData, T>,
     index: u32,
     map: &'static str,
