@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     ctl::{Ctl, binary},
     wait,
-    world::{BACK, FRONT, Process, World},
+    world::{Process, World},
 };
 
 /// Where the kernel's objects are pinned; each agent under test has a directory below.
@@ -45,7 +45,7 @@ impl<'w> Agent<'w> {
         write("shop.yaml", manifest)?;
         let manifests =
             if manifest.is_empty() { String::new() } else { format!("{}/shop.yaml", dir.display()) };
-        write("agent.yaml", &configuration(dir, &bpffs, &manifests))?;
+        write("agent.yaml", &configuration(world, &bpffs, &manifests))?;
         let ctl = Ctl::new(dir.join("agent.sock"))?;
         let mut agent = Self { world, ctl, bpffs, process: None };
         agent.restart()?;
@@ -118,11 +118,11 @@ impl Drop for Agent<'_> {
     }
 }
 
-fn configuration(dir: &Path, bpffs: &Path, manifests: &str) -> String {
-    let (dir, bpffs) = (dir.display(), bpffs.display());
+fn configuration(world: &World, bpffs: &Path, manifests: &str) -> String {
+    let (dir, bpffs, interfaces) = (world.dir().display(), bpffs.display(), world.interfaces().join(", "));
     format!(
         "\
-interfaces: [{FRONT}, {BACK}]
+interfaces: [{interfaces}]
 xdp_mode: driver
 state_dir: {dir}/state
 bpffs: {bpffs}

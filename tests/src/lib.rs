@@ -7,5 +7,6 @@ pub mod ctl;
 pub mod manifest;
 pub mod packet;
 pub mod servers;
+pub mod tunnel;
 pub mod wait;
 pub mod world;
