@@ -16,6 +16,7 @@ use nlb_ebpf_build::{Machine, compile, toolchain};
 
 use crate::{
     ctl::binaries,
+    manifest::{Forwarding, Shop},
     world::{World, server_address},
 };
 
@@ -31,6 +32,18 @@ pub struct TunnelEnds {
 }
 
 impl TunnelEnds {
+    /// Prepares a world for a shop: with `ipip`, servers return directly and have tunnel ends.
+    ///
+    /// # Errors
+    /// As [`World::return_directly`] and [`TunnelEnds::attach`].
+    pub fn for_shop(world: &World, shop: &Shop) -> Result<Option<Self>> {
+        if shop.forwarding != Forwarding::Ipip {
+            return Ok(None);
+        }
+        world.return_directly()?;
+        Self::attach(world).map(Some)
+    }
+
     /// Attaches one to each server of a world; what is not in a tunnel passes as before.
     ///
     /// # Errors

@@ -27,18 +27,11 @@ fn shop(weights: &[u32]) -> Shop {
     Shop { forwarding: Forwarding::Ipip, ..Shop::new(weights) }
 }
 
-fn world(name: &str, servers: usize) -> (World, TunnelEnds) {
-    let world = World::new(name, servers).unwrap();
-    world.return_directly().unwrap();
-    let ends = TunnelEnds::attach(&world).unwrap();
-    (world, ends)
-}
-
 #[test]
 fn requests_go_through_the_tunnel_and_downloads_come_directly() {
-    let (world, _ends) = world("ipip", 2);
+    let (world, shop) = (World::new("ipip", 2).unwrap(), shop(&[1, 1]));
+    let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
     let servers = Servers::start(&world).unwrap();
-    let shop = shop(&[1, 1]);
     let agent = Agent::start(&world, &shop.yaml()).unwrap();
     agent.ctl().await_healthy(PATIENCE).unwrap();
 
@@ -74,9 +67,9 @@ fn requests_go_through_the_tunnel_and_downloads_come_directly() {
 #[test]
 fn connections_are_split_by_weight_and_counted_exactly() {
     const HELD: [(&str, u64); 3] = [("a", 5), ("b", 10), ("c", 15)];
-    let (world, _ends) = world("ipip-split", 3);
+    let (world, shop) = (World::new("ipip-split", 3).unwrap(), shop(&[1, 2, 3]));
+    let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
     let _servers = Servers::start(&world).unwrap();
-    let shop = shop(&[1, 2, 3]);
     let agent = Agent::start(&world, &shop.yaml()).unwrap();
     agent.ctl().await_healthy(PATIENCE).unwrap();
 
@@ -114,9 +107,9 @@ fn connections_are_split_by_weight_and_counted_exactly() {
 #[test]
 fn a_killed_server_is_replaced_and_comes_back() {
     const VICTIM: usize = 1;
-    let (world, _ends) = world("ipip-kill", 3);
+    let (world, shop) = (World::new("ipip-kill", 3).unwrap(), shop(&[1, 1, 1]));
+    let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
     let mut servers = Servers::start(&world).unwrap();
-    let shop = shop(&[1, 1, 1]);
     let agent = Agent::start(&world, &shop.yaml()).unwrap();
     agent.ctl().await_healthy(PATIENCE).unwrap();
     let mut held: Vec<_> = (0..9).map(|index| established(&world, shop.targets()[index % 2])).collect();

@@ -64,6 +64,14 @@ impl Connection {
         Ok(Self { stream: BufReader::with_capacity(BUFFER, stream) })
     }
 
+    /// Waits so long for anything from now on.
+    ///
+    /// # Errors
+    /// The socket does not take the option.
+    pub fn be_patient(&self, patience: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience))
+    }
+
     /// The client's address and port.
     ///
     /// # Errors

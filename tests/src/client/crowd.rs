@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -17,6 +18,9 @@ use crate::world::Namespace;
 const THREADS: usize = 8;
 /// How many connections a thread asks before it waits for the first one's answer.
 const BATCH: usize = 64;
+/// How long a connection may be silent: on a busy machine TCP has to send a segment again a few times, each time waiting for
+/// twice as long.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// File descriptors for all else.
 const SPARE: u64 = 1024;
 
@@ -68,7 +72,7 @@ impl Crowd {
     /// An exchange on every connection.
     ///
     /// # Errors
-    /// A connection is gone, or silent for 5 s, or ends at another server than before: how many, and the first one.
+    /// A connection is gone, or silent for a minute, or ends at another server than before: how many, and the first one.
     pub fn exchange(&mut self) -> Result<()> {
         let share = self.members.len().div_ceil(THREADS).max(1);
         let failures: Vec<io::Error> = thread::scope(|scope| {
@@ -96,6 +100,7 @@ impl Member {
     fn open(target: SocketAddr) -> io::Result<Self> {
         let mut connection = Connection::open(target)?;
         let server = connection.get("/")?;
+        connection.be_patient(PATIENCE)?;
         Ok(Self { connection, server })
     }
 

@@ -44,7 +44,7 @@ pub struct Flood {
 
 impl Flood {
     /// Starts to send SYNs to the `targets` in turn, each from an address and a port of which none was sent before but by
-    /// chance, as fast as the machine lets one thread; after `limit` it ends by itself.
+    /// chance, as fast as the others leave one thread the machine; after `limit` it ends by itself.
     ///
     /// # Errors
     /// The attacker's namespace cannot be entered, or its interface takes no frames.
@@ -57,6 +57,7 @@ impl Flood {
             let (stopping, sent) = (Arc::clone(&stopping), Arc::clone(&sent));
             let end = Instant::now() + limit;
             thread::spawn(move || {
+                be_modest();
                 while !stopping.load(Ordering::Relaxed) && Instant::now() < end {
                     spoofers.iter_mut().for_each(Spoofer::next);
                     sent.fetch_add(send(&socket, &spoofers)?, Ordering::Relaxed);
@@ -93,6 +94,14 @@ impl Drop for Flood {
         // Whoever wants to know how it went calls `stop`.
         let _ = self.end();
     }
+}
+
+/// Leaves the processor to those who are flooded, where there is not enough of it: on the way through a world of namespaces
+/// the sender's thread does most of the work for each packet.
+fn be_modest() {
+    const NICENESS: libc::c_int = 10;
+    // SAFETY: it takes no pointers; 0 is the calling thread. If it fails the flood is only ruder.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
 }
 
 /// A socket for frames, bound to an interface of the calling thread's namespace.
