@@ -19,8 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(8);
 /// Established connections, of both families.
 const CONNECTIONS: usize = 10_000;
-/// SYNs that are enough of a flood: eight for each half-open flow that the datapath remembers.
-const ENOUGH: u64 = 8 * 32_768;
+/// SYNs that are enough of a flood: more than there is room for in any table.
+const ENOUGH: u64 = FLOWS * 3 / 2;
+/// Room for flows: for the established ones, but not for the flood's.
+const FLOWS: u64 = 262_144;
 /// Connections that newcomers try meanwhile, in each family.
 const NEWCOMERS: usize = 20;
 
@@ -55,7 +57,7 @@ fn flooded(forwarding: Forwarding, meanwhile: impl FnOnce(&World, &Shop)) -> Sta
     let shop = Shop { forwarding, ..Shop::new(&[1, 1, 1]) };
     let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
     let _servers = Servers::start(&world).unwrap();
-    let agent = Agent::start(&world, &shop.yaml()).unwrap();
+    let agent = Agent::start_with(&world, &shop.yaml(), &format!("flows: {FLOWS}\n")).unwrap();
     agent.ctl().await_healthy(PATIENCE).unwrap();
     let mut crowd = Crowd::open(&world.client, &shop.targets(), CONNECTIONS).unwrap();
     println!("{} connections", crowd.len());

@@ -127,10 +127,20 @@ impl Reason {
 }
 
 #[test]
-fn a_server_without_new_connections_is_overridden_and_counted_by_reason() {
+fn with_nat_a_server_without_new_connections_is_overridden_and_counted_by_reason() {
+    check_overrides(Forwarding::Nat);
+}
+
+#[test]
+fn in_tunnels_a_server_without_new_connections_is_overridden_and_counted_by_reason() {
+    check_overrides(Forwarding::Ipip);
+}
+
+fn check_overrides(forwarding: Forwarding) {
     let world = World::new("override", 3).unwrap();
+    let shop = Shop { forwarding, persistence: Some(TIMEOUT), ..Shop::new(&[1, 1, 1]) };
+    let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
     let mut servers = Servers::start(&world).unwrap();
-    let shop = Shop { persistence: Some(TIMEOUT), ..Shop::new(&[1, 1, 1]) };
     let clients = clients(&world);
     let agent = Agent::start(&world, &shop.yaml()).unwrap();
     agent.ctl().await_healthy(PATIENCE).unwrap();
