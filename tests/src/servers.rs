@@ -69,8 +69,16 @@ impl<'w> Servers<'w> {
     }
 
     /// Ends a server as a crash would: its connections are reset, new ones refused.
-    pub fn kill(&mut self, index: usize) {
+    ///
+    /// # Errors
+    /// It still takes connections after a while.
+    pub fn kill(&mut self, index: usize) -> Result<()> {
         self.processes[index] = None;
+        // Its workers are not our children: they end when they end.
+        let namespace = &self.world.servers[index];
+        wait::until(&format!("nginx {} to be gone", name(index)), PATIENCE, || {
+            (!listens(namespace)).then_some(())
+        })
     }
 
     /// Starts a server, again if it has run before, and waits until it answers.

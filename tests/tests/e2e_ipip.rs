@@ -124,7 +124,7 @@ fn a_killed_server_is_replaced_and_comes_back() {
         .unwrap();
         exchanges.iter().filter(|exchange| exchange.began >= since).cloned().collect::<Vec<_>>()
     };
-    servers.kill(VICTIM);
+    servers.kill(VICTIM).unwrap();
     agent.ctl().await_health("b", "unhealthy", PATIENCE).unwrap();
     let while_gone = await_connections(Instant::now());
     servers.restart(VICTIM).unwrap();

@@ -29,50 +29,53 @@ const GROUPS: [&str; 2] = ["shop-v4", "shop-v6"];
 type Visits = BTreeMap<IpAddr, String>;
 
 #[test]
-fn clients_stay_with_their_servers_over_restarts_and_new_programs() {
-    for forwarding in [Forwarding::Nat, Forwarding::Ipip] {
-        let world = World::new("persistence", 4).unwrap();
-        let mut shop = Shop { forwarding, persistence: Some(TIMEOUT), ..Shop::new(&[1, 1, 1]) };
-        let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
-        let _servers = Servers::start(&world).unwrap();
-        let clients = clients(&world);
-        let mut agent = Agent::start(&world, &shop.yaml()).unwrap();
-        agent.ctl().await_healthy(PATIENCE).unwrap();
+fn with_nat_clients_stay_with_their_servers_over_restarts_and_new_programs() {
+    check_restarts(Forwarding::Nat);
+}
 
-        let visits = visit(&world, &shop, &clients);
-        for index in 0..3 {
-            let own = visits.values().filter(|server| **server == servers::name(index)).count();
-            assert_eq!(own, clients.len() / 3, "{forwarding:?}: {visits:?}");
-        }
-        assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}");
-        assert_eq!(listed(&agent), visits, "{forwarding:?}");
+#[test]
+fn in_tunnels_clients_stay_with_their_servers_over_restarts_and_new_programs() {
+    check_restarts(Forwarding::Ipip);
+}
 
-        // So that a time that began anew would be seen.
-        let remaining = wait::until("time to go by", PATIENCE, || {
-            let remaining = longest_remaining(&agent);
-            (remaining < u64::from(TIMEOUT)).then_some(remaining)
-        })
-        .unwrap();
-        let program = program_id(&world);
-        agent.kill();
-        agent.restart().unwrap();
-        assert_ne!(program_id(&world), program, "the program was not replaced");
-        assert!(longest_remaining(&agent) <= remaining, "{forwarding:?}: a restart renews entries");
-        assert_eq!(listed(&agent), visits, "{forwarding:?}: after a kill");
-        assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}: after a kill");
+fn check_restarts(forwarding: Forwarding) {
+    let world = World::new("persistence", 4).unwrap();
+    let mut shop = Shop { forwarding, persistence: Some(TIMEOUT), ..Shop::new(&[1, 1, 1]) };
+    let _ends = TunnelEnds::for_shop(&world, &shop).unwrap();
+    let _servers = Servers::start(&world).unwrap();
+    let clients = clients(&world);
+    let mut agent = Agent::start(&world, &shop.yaml()).unwrap();
+    agent.ctl().await_healthy(PATIENCE).unwrap();
 
-        agent.stop().unwrap();
-        assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}: without an agent");
-        agent.restart().unwrap();
-        shop.weights = vec![Some(7), Some(1), Some(3), Some(40)];
-        agent.ctl().apply(&shop.yaml()).unwrap();
-        agent.ctl().await_healthy(PATIENCE).unwrap();
-        assert_eq!(
-            visit(&world, &shop, &clients),
-            visits,
-            "{forwarding:?}: with new weights and another server"
-        );
+    let visits = visit(&world, &shop, &clients);
+    for index in 0..3 {
+        let own = visits.values().filter(|server| **server == servers::name(index)).count();
+        assert_eq!(own, clients.len() / 3, "{forwarding:?}: {visits:?}");
     }
+    assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}");
+    assert_eq!(listed(&agent), visits, "{forwarding:?}");
+
+    // So that a time that began anew would be seen.
+    let remaining = wait::until("time to go by", PATIENCE, || {
+        let remaining = longest_remaining(&agent);
+        (remaining < u64::from(TIMEOUT)).then_some(remaining)
+    })
+    .unwrap();
+    let program = program_id(&world);
+    agent.kill();
+    agent.restart().unwrap();
+    assert_ne!(program_id(&world), program, "the program was not replaced");
+    assert!(longest_remaining(&agent) <= remaining, "{forwarding:?}: a restart renews entries");
+    assert_eq!(listed(&agent), visits, "{forwarding:?}: after a kill");
+    assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}: after a kill");
+
+    agent.stop().unwrap();
+    assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}: without an agent");
+    agent.restart().unwrap();
+    shop.weights = vec![Some(7), Some(1), Some(3), Some(40)];
+    agent.ctl().apply(&shop.yaml()).unwrap();
+    agent.ctl().await_healthy(PATIENCE).unwrap();
+    assert_eq!(visit(&world, &shop, &clients), visits, "{forwarding:?}: with new weights and another server");
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn check_overrides(forwarding: Forwarding) {
             Reason::Disabled => every_member("disable", name),
             Reason::Draining => every_member("drain", name),
             Reason::Unhealthy => {
-                servers.kill(victim);
+                servers.kill(victim).unwrap();
                 ctl.await_health(name, "unhealthy", PATIENCE).unwrap();
             }
             Reason::Weight => {
