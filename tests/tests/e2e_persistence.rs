@@ -11,7 +11,7 @@ use std::{
 
 use nlb_tests::{
     agent::Agent,
-    client::{Connection, from},
+    client::{Connection, any_port_of},
     manifest::{Forwarding, Shop},
     servers::{self, Servers},
     tunnel::TunnelEnds,
@@ -236,7 +236,7 @@ fn visit(world: &World, shop: &Shop, clients: &[IpAddr]) -> Visits {
         let visit = |client: &IpAddr| {
             let [v4, v6] = shop.targets();
             let target = if client.is_ipv4() { v4 } else { v6 };
-            let connection = Connection::open_from(from(*client), target).unwrap();
+            let connection = Connection::open_from(any_port_of(*client), target).unwrap();
             (*client, connection.get_last("/").unwrap())
         };
         clients.iter().map(visit).collect()

@@ -33,13 +33,14 @@ fn decapsulate(ctx: XdpContext) -> u32 {
     let Some(link) = Link::parse(frame(&ctx)) else {
         return XDP_PASS;
     };
-    // SAFETY: statics of this program; volatile, because their values here are not those that are loaded.
     let done = match link.ethertype {
         ethertype::IPV4 => {
+            // SAFETY: a static of this program; volatile, because its value here is not the one that is loaded.
             let own = unsafe { read_volatile(&raw const ADDRESS_V4) };
             unwrap_packet::<Ipv4>(&ctx, &link, V4(own), protocol::IP_IN_IP)
         }
         ethertype::IPV6 => {
+            // SAFETY: as above.
             let own = unsafe { read_volatile(&raw const ADDRESS_V6) };
             unwrap_packet::<Ipv6>(&ctx, &link, V6(own), protocol::IPV6_IN_IP)
         }

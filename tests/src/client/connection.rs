@@ -185,6 +185,6 @@ pub fn get(target: SocketAddr, path: &str) -> io::Result<String> {
 }
 
 /// An address with port 0, to open connections from.
-pub fn from(address: IpAddr) -> SocketAddr {
+pub fn any_port_of(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, 0)
 }

@@ -8,7 +8,7 @@ mod flood;
 mod load;
 
 pub use self::{
-    connection::{Connection, from, get},
+    connection::{Connection, any_port_of, get},
     crowd::Crowd,
     download::Download,
     flood::Flood,

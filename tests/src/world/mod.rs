@@ -8,9 +8,10 @@
 //! ```
 //!
 //! The VIPs, 10.0.0.10 and fd00::10, are on no interface; the client has routes for them through the
-//! balancer. With direct return ([`World::return_directly`]) they are on the servers' loopbacks, and the client stands on the switch as well.
-//! An attacker ([`World::add_attacker`]) has a cable of its own to the balancer. Everything is removed when the world is dropped, also by a panic; what a killed process left
-//! behind is removed before the next world is made.
+//! balancer. With direct return ([`World::return_directly`]) they are on the servers' loopbacks, and the client is on
+//! the switch as well. An attacker ([`World::add_attacker`]) has a cable of his own to the balancer. Everything is
+//! removed when the world is dropped, also by a panic; what a killed process left behind is removed before the next
+//! world is made.
 
 mod address;
 mod attacker;
