@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     ctl::{Ctl, binary},
     wait,
-    world::{BACK, FRONT, Process, World},
+    world::{Process, World},
 };
 
 /// Where the kernel's objects are pinned; each agent under test has a directory below.
@@ -36,6 +36,14 @@ impl<'w> Agent<'w> {
     /// # Errors
     /// The binaries are not built, or the agent does not come up.
     pub fn start(world: &'w World, manifest: &str) -> Result<Self> {
+        Self::start_with(world, manifest, "")
+    }
+
+    /// As [`Agent::start`], with further lines of configuration.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_with(world: &'w World, manifest: &str, further: &str) -> Result<Self> {
         let dir = world.dir();
         let bpffs = Path::new(BPFFS).join(world.name());
         let write = |file: &str, text: &str| {
@@ -45,7 +53,7 @@ impl<'w> Agent<'w> {
         write("shop.yaml", manifest)?;
         let manifests =
             if manifest.is_empty() { String::new() } else { format!("{}/shop.yaml", dir.display()) };
-        write("agent.yaml", &configuration(dir, &bpffs, &manifests))?;
+        write("agent.yaml", &(configuration(world, &bpffs, &manifests) + further))?;
         let ctl = Ctl::new(dir.join("agent.sock"))?;
         let mut agent = Self { world, ctl, bpffs, process: None };
         agent.restart()?;
@@ -118,11 +126,11 @@ impl Drop for Agent<'_> {
     }
 }
 
-fn configuration(dir: &Path, bpffs: &Path, manifests: &str) -> String {
-    let (dir, bpffs) = (dir.display(), bpffs.display());
+fn configuration(world: &World, bpffs: &Path, manifests: &str) -> String {
+    let (dir, bpffs, interfaces) = (world.dir().display(), bpffs.display(), world.interfaces().join(", "));
     format!(
         "\
-interfaces: [{FRONT}, {BACK}]
+interfaces: [{interfaces}]
 xdp_mode: driver
 state_dir: {dir}/state
 bpffs: {bpffs}

@@ -1,10 +1,13 @@
 //! The operator's tool, nlbctl, as a user calls it.
 
+mod stats;
+
 use std::{
     collections::BTreeMap,
     env,
     ffi::OsStr,
     io::Write as _,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     time::Duration,
@@ -13,28 +16,34 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+pub use self::stats::Stats;
 use crate::wait;
 
 /// Overrides where the binaries under test are looked for.
 const BINARIES_VARIABLE: &str = "NLB_BIN_DIR";
 
-/// Where the binary `name` is: in the directory that `NLB_BIN_DIR` names, or in `release` of the target directory
+/// Where the binaries under test are: in the directory that `NLB_BIN_DIR` names, or in `release` of the target directory
 /// that this very program was built into.
+///
+/// # Errors
+/// This program lies in no target directory.
+pub fn binaries() -> Result<PathBuf> {
+    if let Some(directory) = env::var_os(BINARIES_VARIABLE) {
+        return Ok(PathBuf::from(directory));
+    }
+    let own = env::current_exe().context("cannot tell where this program lies")?;
+    let profiles = ["release", "debug"].map(|profile| Some(OsStr::new(profile)));
+    let profile = own.ancestors().find(|directory| profiles.contains(&directory.file_name()));
+    let target = profile.and_then(Path::parent);
+    Ok(target.with_context(|| format!("{} lies in no target directory", own.display()))?.join("release"))
+}
+
+/// The binary `name` of [`binaries`].
 ///
 /// # Errors
 /// It is not there.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let directory = match env::var_os(BINARIES_VARIABLE) {
-        Some(directory) => PathBuf::from(directory),
-        None => {
-            let own = env::current_exe().context("cannot tell where this program lies")?;
-            let profiles = ["release", "debug"].map(|profile| Some(OsStr::new(profile)));
-            let profile = own.ancestors().find(|directory| profiles.contains(&directory.file_name()));
-            let target = profile.and_then(Path::parent);
-            target.with_context(|| format!("{} lies in no target directory", own.display()))?.join("release")
-        }
-    };
-    let file = directory.join(name);
+    let file = binaries()?.join(name);
     if !file.is_file() {
         bail!("{} is not there: run `cargo xtask build`, or set {BINARIES_VARIABLE}", file.display());
     }
@@ -83,6 +92,23 @@ pub struct Backend {
     pub packets_total: u64,
     /// Of both directions.
     pub bytes_total: u64,
+}
+
+/// A line of `nlbctl persistence -o json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PersistenceEntry {
+    /// The backend service's name.
+    pub backend_service: String,
+    /// The VIP.
+    pub vip: IpAddr,
+    /// The client.
+    pub client: IpAddr,
+    /// The server's name; empty: it was removed.
+    pub server: String,
+    /// The client's open connections.
+    pub connections: u32,
+    /// How long the entry will live if none is open from now on.
+    pub remaining_seconds: u64,
 }
 
 impl Ctl {
@@ -181,20 +207,29 @@ impl Ctl {
             .with_context(|| format!("the backends are {:#?}", self.backends()))
     }
 
-    /// The packet counters of the datapath that are not 0, by the name of the verdict.
+    /// The counters and tables of the datapath.
     ///
     /// # Errors
     /// As [`Ctl::done`], or the output is not as expected.
-    pub fn verdicts(&self) -> Result<BTreeMap<String, u64>> {
+    pub fn stats(&self) -> Result<Stats> {
         let json = self.done(&["stats", "--output", "json"], "")?;
-        let stats: serde_json::Value = serde_json::from_str(&json).context("nlbctl stats printed no JSON")?;
-        let verdicts = stats["verdicts"].as_array().context("nlbctl stats printed no verdicts")?;
-        let counts = verdicts.iter().filter_map(|verdict| {
-            Some((
-                verdict["name"].as_str()?.to_owned(),
-                verdict["packets"].as_u64().filter(|packets| *packets > 0)?,
-            ))
-        });
-        Ok(counts.collect())
+        Stats::parse(&json).with_context(|| format!("nlbctl stats printed {json}"))
+    }
+
+    /// The packet counters of the datapath that are not 0, by the name of the verdict.
+    ///
+    /// # Errors
+    /// As [`Ctl::stats`].
+    pub fn verdicts(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(self.stats()?.verdicts.into_iter().filter(|(_, packets)| *packets > 0).collect())
+    }
+
+    /// Which server each client comes back to.
+    ///
+    /// # Errors
+    /// As [`Ctl::done`], or the output is not as expected.
+    pub fn persistence(&self) -> Result<Vec<PersistenceEntry>> {
+        let json = self.done(&["persistence", "--output", "json"], "")?;
+        serde_json::from_str(&json).with_context(|| format!("nlbctl persistence printed {json}"))
     }
 }

@@ -6,6 +6,8 @@ pub mod client;
 pub mod ctl;
 pub mod manifest;
 pub mod packet;
+pub mod puppet;
 pub mod servers;
+pub mod tunnel;
 pub mod wait;
 pub mod world;

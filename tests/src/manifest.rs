@@ -1,14 +1,26 @@
 //! The manifests of the shop that tests and demo balance.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     servers::{self, PORT},
     world::{VIP, server_address},
 };
 
-/// The port of the VIPs.
+/// The port of the VIPs, unless packets go through a tunnel: then it is the servers'.
 pub const VIP_PORT: u16 = 80;
+
+/// How packets reach the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// With other addresses and ports.
+    Nat,
+    /// In packets to the server: the world must return directly, and have tunnel ends.
+    Ipip,
+}
 
 /// A load balancer for both VIPs with one HTTP listener, and a backend service with a server group for each address
 /// family; health checks take at most two seconds to notice anything.
@@ -18,17 +30,49 @@ pub struct Shop {
     pub weights: Vec<Option<u32>>,
     /// Seconds that removed and drained servers keep their connections.
     pub draining: u32,
+    /// How packets reach the servers.
+    pub forwarding: Forwarding,
+    /// The port of the servers; they are probed at [`PORT`].
+    pub port: u16,
+    /// Seconds that clients come back to their server, if they do.
+    pub persistence: Option<u32>,
 }
 
 impl Shop {
     /// The shop with the first servers of a world, with these weights.
     pub fn new(weights: &[u32]) -> Self {
-        Self { weights: weights.iter().copied().map(Some).collect(), draining: 300 }
+        Self {
+            weights: weights.iter().copied().map(Some).collect(),
+            draining: 300,
+            forwarding: Forwarding::Nat,
+            port: PORT,
+            persistence: None,
+        }
+    }
+
+    /// The port of the VIPs: a tunnel leaves ports as they are.
+    pub fn vip_port(&self) -> u16 {
+        match self.forwarding {
+            Forwarding::Nat => VIP_PORT,
+            Forwarding::Ipip => self.port,
+        }
+    }
+
+    /// Where clients connect to: IPv4, IPv6.
+    pub fn targets(&self) -> [SocketAddr; 2] {
+        VIP.sockets(self.vip_port())
     }
 
     /// The manifests.
     pub fn yaml(&self) -> String {
-        let draining = self.draining;
+        let Self { draining, port, .. } = self;
+        let forwarding = match self.forwarding {
+            Forwarding::Nat => "nat",
+            Forwarding::Ipip => "ipip",
+        };
+        let persistence = self.persistence.map_or_else(String::new, |seconds| {
+            format!("session_persistence: {{enabled: true, timeout: {seconds}s}}\n")
+        });
         let group4 = self.members(|index| server_address(index).v4.into());
         let group6 = self.members(|index| server_address(index).v6.into());
         format!(
@@ -49,12 +93,13 @@ servers:
 kind: BackendService
 name: shop-web
 protocol: tcp
-port: {PORT}
+port: {port}
 scheduler: weighted_round_robin
-forwarding: nat
-connection_draining: {draining}s
+forwarding: {forwarding}
+{persistence}connection_draining: {draining}s
 health_check:
   protocol: http
+  port: {PORT}
   path: /healthz
   interval: 1s
   timeout: 500ms
@@ -66,9 +111,10 @@ kind: Listener
 name: shop-http
 load_balancer: shop
 protocol: tcp
-port: {VIP_PORT}
+port: {vip_port}
 backend_service: shop-web
 ",
+            vip_port = self.vip_port(),
             vip4 = VIP.v4,
             vip6 = VIP.v6,
         )
@@ -78,10 +124,10 @@ backend_service: shop-web
         let mut members = String::new();
         for (index, weight) in self.weights.iter().enumerate() {
             let Some(weight) = weight else { continue };
-            let (name, address) = (servers::name(index), address(index));
+            let (name, address, port) = (servers::name(index), address(index), self.port);
             let _ = writeln!(
                 members,
-                "  - {{name: {name}, address: '{address}', port: {PORT}, weight: {weight}}}"
+                "  - {{name: {name}, address: '{address}', port: {port}, weight: {weight}}}"
             );
         }
         members

@@ -36,6 +36,7 @@ pub fn name(index: usize) -> &'static str {
 ///
 /// * `/`: the server's name,
 /// * `/healthz`: 200,
+/// * `/client`: the client's address, as the server sees it,
 /// * `/big`: [`BIG`] bytes, the same on every server and equal to the file [`Servers::content`],
 /// * `/slow?rate=N`: the same, at N bytes a second,
 ///
@@ -68,8 +69,16 @@ impl<'w> Servers<'w> {
     }
 
     /// Ends a server as a crash would: its connections are reset, new ones refused.
-    pub fn kill(&mut self, index: usize) {
+    ///
+    /// # Errors
+    /// It still takes connections after a while.
+    pub fn kill(&mut self, index: usize) -> Result<()> {
         self.processes[index] = None;
+        // Its workers are not our children: they end when they end.
+        let namespace = &self.world.servers[index];
+        wait::until(&format!("nginx {} to be gone", name(index)), PATIENCE, || {
+            (!listens(namespace)).then_some(())
+        })
     }
 
     /// Starts a server, again if it has run before, and waits until it answers.
@@ -112,7 +121,8 @@ user root;
 pid nginx.pid;
 worker_processes 1;
 error_log stderr warn;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 20000;
+events {{ worker_connections 16384; }}
 http {{
     access_log off;
     default_type text/plain;
@@ -131,6 +141,7 @@ http {{
         listen [::]:{PORT} backlog=4096;
         location = / {{ return 200 "{name}"; }}
         location = /healthz {{ return 200 "ok"; }}
+        location = /client {{ return 200 "$remote_addr"; }}
         location = /big {{ alias {content}; }}
         location = /slow {{ alias {content}; limit_rate $arg_rate; }}
     }}

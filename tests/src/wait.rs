@@ -32,9 +32,18 @@ pub fn until<T>(what: &str, patience: Duration, mut condition: impl FnMut() -> O
 /// # Panics
 /// The variable is set to anything but a number.
 pub fn long() -> Duration {
+    long_or(Duration::from_secs(20))
+}
+
+/// As [`long`], for tests that need another time if nobody says how long.
+///
+/// # Panics
+/// As [`long`].
+pub fn long_or(otherwise: Duration) -> Duration {
     const VARIABLE: &str = "NLB_E2E_SECONDS";
-    let seconds = env::var(VARIABLE).unwrap_or_else(|_| "20".to_owned());
+    let Ok(seconds) = env::var(VARIABLE) else { return otherwise };
+    let number = seconds.parse();
     Duration::from_secs(
-        seconds.parse().unwrap_or_else(|_| panic!("{VARIABLE} is {seconds:?}, not a number of seconds")),
+        number.unwrap_or_else(|_| panic!("{VARIABLE} is {seconds:?}, not a number of seconds")),
     )
 }

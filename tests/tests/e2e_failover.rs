@@ -30,7 +30,7 @@ fn connections_fail_only_between_the_failure_of_a_server_and_its_detection() {
     // The thirds are what the test is about, not a condition to wait for.
     thread::sleep(third);
     let killed = Instant::now();
-    servers.kill(1);
+    servers.kill(1).unwrap();
     agent.ctl().await_health("b", "unhealthy", PATIENCE).unwrap();
     let detected = Instant::now();
     thread::sleep(third.saturating_sub(killed.elapsed()));

@@ -40,7 +40,7 @@ fn a_killed_server_refuses_connections_until_it_is_back() {
     let [target, _] = server_address(0).sockets(PORT);
     let mut connection = world.client.run(|| Connection::open(target)).unwrap().unwrap();
     assert_eq!(connection.get("/").unwrap(), "a");
-    servers.kill(0);
+    servers.kill(0).unwrap();
     connection.get("/").unwrap_err();
     world.client.run(|| Connection::open(target)).unwrap().unwrap_err();
     servers.restart(0).unwrap();

@@ -17,6 +17,8 @@ pub const CLIENT: Dual = front(2, 0x2);
 pub const BALANCER_FRONT: Dual = front(1, 0x1);
 /// The balancer's, on the servers' side.
 pub const BALANCER_BACK: Dual = back(1, 0x1);
+/// The client's, on the servers' side, in a world with direct return.
+pub const CLIENT_BACK: Dual = back(2, 0x2);
 /// The VIPs.
 pub const VIP: Dual = front(10, 0x10);
 

@@ -8,10 +8,14 @@
 //! ```
 //!
 //! The VIPs, 10.0.0.10 and fd00::10, are on no interface; the client has routes for them through the
-//! balancer. Everything is removed when the world is dropped, also by a panic; what a killed process left
-//! behind is removed before the next world is made.
+//! balancer. With direct return ([`World::return_directly`]) they are on the servers' loopbacks, and the client is on
+//! the switch as well. An attacker ([`World::add_attacker`]) has a cable of his own to the balancer. Everything is
+//! removed when the world is dropped, also by a panic; what a killed process left behind is removed before the next
+//! world is made.
 
 mod address;
+mod attacker;
+mod direct;
 mod leftovers;
 mod namespace;
 mod process;
@@ -26,7 +30,8 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 pub use self::{
-    address::{BALANCER_BACK, BALANCER_FRONT, CLIENT, Dual, VIP, server_address},
+    address::{BALANCER_BACK, BALANCER_FRONT, CLIENT, CLIENT_BACK, Dual, VIP, server_address},
+    attacker::Attacker,
     leftovers::remove_own,
     namespace::Namespace,
     process::Process,
@@ -36,7 +41,7 @@ pub use self::{
 /// What the names of our namespaces and bpffs directories begin with.
 const PREFIX: &str = "nlb-test-";
 
-/// A client, a balancer and servers, each in its network namespace.
+/// A client, a balancer and servers, each in its network namespace; perhaps an attacker.
 #[derive(Debug)]
 pub struct World {
     /// Where connections come from.
@@ -45,6 +50,8 @@ pub struct World {
     pub balancer: Namespace,
     /// Where the servers run, at [`server_address`].
     pub servers: Vec<Namespace>,
+    /// Who floods the balancer: see [`World::add_attacker`].
+    pub attacker: Option<Attacker>,
     /// Joins the balancer and the servers.
     switch: Namespace,
     /// Logs, configurations, contents.
@@ -70,6 +77,7 @@ impl World {
             servers: (1..=servers)
                 .map(|number| namespace(&format!("server{number}")))
                 .collect::<Result<_>>()?,
+            attacker: None,
             switch: namespace("switch")?,
             dir: tempfile::Builder::new()
                 .prefix(&format!("{name}-"))
@@ -79,6 +87,12 @@ impl World {
         };
         wiring::connect(&world.client, &world.balancer, &world.switch, &world.servers)?;
         Ok(world)
+    }
+
+    /// The balancer's interfaces.
+    pub fn interfaces(&self) -> Vec<&'static str> {
+        let attacked = self.attacker.is_some().then_some(attacker::FLOODED);
+        [FRONT, BACK].into_iter().chain(attacked).collect()
     }
 
     /// A name that no other world on this machine has.

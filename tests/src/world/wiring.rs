@@ -15,7 +15,7 @@ pub const FRONT: &str = "front";
 pub const BACK: &str = "back";
 
 /// Kernel parameters of every namespace. They hold for the interfaces that are made afterwards.
-const EVERYWHERE: &[(&str, &str)] = &[
+pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     // Addresses are usable at once: they are unique by construction.
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
@@ -68,19 +68,19 @@ pub(super) fn connect(
     Ok(())
 }
 
-fn set_all(namespace: &Namespace, parameters: &[(&str, &str)]) -> Result<()> {
+pub(super) fn set_all(namespace: &Namespace, parameters: &[(&str, &str)]) -> Result<()> {
     parameters.iter().try_for_each(|(parameter, value)| namespace.set(parameter, value))
 }
 
 /// The commands that give `interface` its addresses and set it up.
-fn up(interface: &str, Dual { v4, v6 }: Dual) -> String {
+pub(super) fn up(interface: &str, Dual { v4, v6 }: Dual) -> String {
     format!(
         "address add {v4}/24 dev {interface}\naddress add {v6}/64 dev {interface} nodad\nlink set {interface} up\n"
     )
 }
 
 /// Attaches a port of the switch to its bridge.
-fn plug(switch: &Namespace, port: &str) -> Result<()> {
+pub(super) fn plug(switch: &Namespace, port: &str) -> Result<()> {
     switch.configure(&format!("link set {port} master bridge\nlink set {port} up"))
 }
 
@@ -88,7 +88,7 @@ fn plug(switch: &Namespace, port: &str) -> Result<()> {
 ///
 /// A veth leaves checksums to the device; packets that an XDP program rewrote would die at the receiver, so
 /// sending computes them. GRO makes a veth take packets from its peer's `XDP_TX` and redirects.
-fn cable(near: &Namespace, near_end: &str, far: &Namespace, far_end: &str) -> Result<()> {
+pub(super) fn cable(near: &Namespace, near_end: &str, far: &Namespace, far_end: &str) -> Result<()> {
     let far_name = far.name();
     near.configure(&format!("link add {near_end} type veth peer name {far_end} netns {far_name}"))?;
     for (namespace, end) in [(near, near_end), (far, far_end)] {

@@ -32,7 +32,7 @@ pub(super) fn failing_server(world: &World, servers: &mut Servers<'_>, agent: &A
     let mut exchanges = Vec::new();
 
     let killed = Instant::now();
-    servers.kill(VICTIM);
+    servers.kill(VICTIM)?;
     agent.ctl().await_health(victim, "unhealthy", PATIENCE)?;
     let detected = Instant::now();
     println!(
