@@ -20,7 +20,7 @@ use nlb_agent::{
     health::{Flip, Health, Reason},
     model::{BackendKey, Name},
     neigh::{NextHop, Resolution, View},
-    reconcile::{Handle, Inlets, Reconciler, Status, plan},
+    reconcile::{Clock, Handle, Inlets, Reconciler, Status, plan},
     store::Store,
 };
 use tempfile::TempDir;
@@ -90,6 +90,7 @@ impl Bench {
             view: view.subscribe(),
             servers: watch::Sender::default(),
             nat_sources,
+            clock: Clock::read(),
         };
         let (reconciler, handle) = Reconciler::new(store.clone(), datapath, inlets).expect("a reconciler");
         let token = CancellationToken::new();

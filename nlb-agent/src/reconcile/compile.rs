@@ -38,7 +38,7 @@ pub(super) struct Inputs<'a> {
     /// The operator's SNAT addresses; none of a family: the egress interface's own.
     pub(super) nat_sources: &'a [IpAddr],
     pub(super) host_ports: &'a HostPorts,
-    pub(super) clock: Clock,
+    pub(super) clock: &'a Clock,
     /// Milliseconds since the Unix epoch.
     pub(super) now: u64,
     /// The same moment, for the windows of rings.

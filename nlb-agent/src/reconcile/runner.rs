@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use nlb_common::abi::ring::index_in;
@@ -81,6 +81,8 @@ pub struct Inlets {
     pub servers: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     /// The operator's SNAT addresses.
     pub nat_sources: Vec<IpAddr>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Holds the datapath, and all that is needed to know what it shall hold.
@@ -103,7 +105,6 @@ pub struct Reconciler<D> {
     pub(super) health_view: HealthView,
     pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
     host_ports: HostPorts,
-    clock: Clock,
     /// The rings in transition, and how many sweeps there had been when they changed last.
     rings: Rings,
     rings_changed: u64,
@@ -152,7 +153,6 @@ impl<D: Datapath> Reconciler<D> {
             health_view: HealthView::default(),
             last_configured: BTreeMap::new(),
             host_ports,
-            clock: Clock::read(),
             rings: Rings::new(),
             rings_changed: 0,
             eligible_since: BTreeMap::new(),
@@ -302,7 +302,7 @@ impl<D: Datapath> Reconciler<D> {
 
     fn until_deadline(&self) -> Option<Duration> {
         let deadline = self.drains.next_deadline()?;
-        Some(Duration::from_millis(deadline.saturating_sub(now_ms())))
+        Some(Duration::from_millis(deadline.saturating_sub(self.inlets.clock.now_ms())))
     }
 
     /// One step: all the agent knows into the datapath. What fails is logged, told, and tried at the next step.
@@ -329,7 +329,7 @@ impl<D: Datapath> Reconciler<D> {
             self.image = self.datapath.image()?;
             self.is_unsure = false;
         }
-        let now = now_ms();
+        let now = self.inlets.clock.now_ms();
         let state = Arc::clone(&self.state);
         self.look_at_health(&state);
         let wanted = self.wanted(&state);
@@ -354,9 +354,9 @@ impl<D: Datapath> Reconciler<D> {
             view: &view,
             nat_sources: &self.inlets.nat_sources,
             host_ports: &self.host_ports,
-            clock: self.clock,
+            clock: &self.inlets.clock,
             now,
-            instant: Instant::now(),
+            instant: self.inlets.clock.instant(),
             eligible_since: &self.eligible_since,
             rings: &self.rings,
             flows: &self.flows,
@@ -412,7 +412,7 @@ impl<D: Datapath> Reconciler<D> {
         if self.sweeps < self.rings_changed + 2 {
             return;
         }
-        let now = Instant::now();
+        let now = self.inlets.clock.instant();
         let Self { rings, flows, image, .. } = self;
         let mut has_changed = false;
         for (&(service, family), ring) in rings.iter_mut().filter(|(_, ring)| !ring.is_clean()) {
@@ -547,7 +547,7 @@ impl<D: Datapath> Reconciler<D> {
             BTreeMap::new()
         });
         Status {
-            backends: report::backends(self, &traffic, now_ms()),
+            backends: report::backends(self, &traffic, self.inlets.clock.now_ms()),
             verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
             events: report::events(&self.datapath.events().unwrap_or_default()),
             tables: self.datapath.tables().unwrap_or_default(),
@@ -569,10 +569,4 @@ fn held(image: &Image) -> Vec<(Kind, u32)> {
     held.extend(egresses.keys().map(|id| (Kind::Egress, u32::from(id.0))));
     held.extend(snats.keys().map(|&(family, slot): &(Family, _)| (Kind::Snat(family), u32::from(slot.0))));
     held
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
