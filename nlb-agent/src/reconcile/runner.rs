@@ -476,9 +476,11 @@ impl<D: Datapath> Reconciler<D> {
         self.held_backends()
             .map(|(id, key)| {
                 let held = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
-                // Of a ring's flows that are not recorded nobody knows how many there are.
-                let is_named =
-                    u16::try_from(id.0).is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)));
+                // Of a ring's flows that are not recorded nobody knows how many there are. What a persistence entry names
+                // must not become somebody else's number.
+                let is_named = u16::try_from(id.0)
+                    .is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)))
+                    || self.flows.persisted.contains(&id);
                 let active_connections = held.max(u64::from(is_named));
                 (key, KnownBackend { active_connections })
             })
