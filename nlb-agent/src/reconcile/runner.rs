@@ -369,6 +369,7 @@ impl<D: Datapath> Reconciler<D> {
             self.rings_changed = self.sweeps;
             self.rings = rings;
         }
+        self.note_eligible(&desired, now);
         // Numbers are remembered before the datapath has them: a crash in between must not give them away twice.
         self.remember_ids()?;
         let ops = plan(&desired, &self.image);
@@ -383,27 +384,25 @@ impl<D: Datapath> Reconciler<D> {
         if !ops.is_empty() {
             info!(changes = ops.len(), revision = self.revision, "datapath changed");
         }
-        self.note_eligible(now);
         self.forget(&state)
     }
 
-    /// Notes since when backends are eligible; those that were so when the agent began, or without its seeing it,
-    /// have their full weight.
-    fn note_eligible(&mut self, now: u64) {
-        let eligible: BTreeSet<BackendKey> = self
-            .held_backends()
-            .filter(|(id, _)| {
-                self.image
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.eligibility == Eligibility::Eligible)
-            })
-            .map(|(_, key)| key)
-            .collect();
-        self.eligible_since.retain(|key, _| eligible.contains(key));
-        for key in eligible {
-            self.eligible_since.entry(key).or_insert(now);
+    /// Notes since when backends are eligible that were not so far. Those that were when the agent began are not noted:
+    /// they have their full weight.
+    fn note_eligible(&mut self, desired: &Image, now: u64) {
+        let Self { ids, image, eligible_since, .. } = self;
+        let mut eligible = BTreeSet::new();
+        for (name, number) in ids.names(Kind::Backend) {
+            let id = BackendId(number);
+            let (is, was) = (is_eligible(desired, id), is_eligible(image, id));
+            if let (true, Ok(key)) = (is, serde_json::from_str::<BackendKey>(name)) {
+                if !was {
+                    eligible_since.entry(key.clone()).or_insert(now);
+                }
+                eligible.insert(key);
+            }
         }
+        eligible_since.retain(|key, _| eligible.contains(key));
     }
 
     /// Takes the rings in transition one step on. What a sweep found counts only if it began after the slots had been
@@ -557,6 +556,11 @@ impl<D: Datapath> Reconciler<D> {
             interfaces: self.datapath.interfaces(),
         }
     }
+}
+
+/// Whether a backend may get new connections.
+pub(super) fn is_eligible(image: &Image, id: BackendId) -> bool {
+    image.backends.get(&id).is_some_and(|backend| backend.eligibility == Eligibility::Eligible)
 }
 
 /// The numbers that an image uses.
