@@ -233,11 +233,12 @@ impl Flow {
     #[inline(always)]
     fn in_transition(&self) -> Step<u32> {
         let (slot, position) = self.slot();
-        if slot.current() == 0 {
-            return Err(Outcome::drop(Verdict::DropNoBackend));
-        }
         let (current, previous) = (u32::from(slot.current()), u32::from(slot.previous()));
         let number = if !slot.is_window() || self.goes_to_current(previous) { current } else { previous };
+        // Nobody's slot has nothing for new flows, but its unrecorded ones are those of the backend it had.
+        if number == 0 {
+            return Err(Outcome::drop(Verdict::DropNoBackend));
+        }
         let state = schedule::state(number, self.now);
         if state != state::SERVING {
             return Err(expired(state));
