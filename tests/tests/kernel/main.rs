@@ -12,6 +12,7 @@ mod bench;
 mod captures;
 mod connection;
 mod coverage;
+mod draining;
 mod expiry;
 mod fib;
 mod flows;
