@@ -135,3 +135,23 @@ async fn a_removed_server_keeps_its_number_as_long_as_clients_may_come_back_to_i
     bench.later(Duration::from_secs(600));
     bench.until("the number to be free", |image| !image.backends.contains_key(&a)).await;
 }
+
+/// An agent that was held up for longer than the grace of a removed backend may find its deadline and a sweep due at once.
+#[tokio::test(start_paused = true)]
+async fn a_removed_server_is_not_forgotten_before_a_sweep_has_looked_for_connections() {
+    for _ in 0..20 {
+        let (dir, fake) = (dir(), FakeDatapath::default());
+        let bench = Bench::start(&dir, &fake);
+        bench.apply(&SHOP.replace("2s", "300s")).await;
+        let a = bench.id("10.1.0.11");
+        bench.connections(&[a]);
+        bench
+            .apply(&SHOP.replace("{name: a, address: 10.1.0.11, weight: 1}, ", "").replace("2s", "300s"))
+            .await;
+        let held_up = Duration::from_secs(10);
+        bench.later(held_up);
+        tokio::time::advance(held_up).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(bench.fake.snapshot().backends.contains_key(&a), "{}", bench.dump());
+    }
+}

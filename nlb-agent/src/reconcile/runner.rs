@@ -330,6 +330,11 @@ impl<D: Datapath> Reconciler<D> {
             self.is_unsure = false;
         }
         let now = self.inlets.clock.now_ms();
+        // An agent that was held up may come here before a sweep has counted what was opened lately: nobody's time is over
+        // by counts of the past.
+        if self.drains.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.sweep(false);
+        }
         let state = Arc::clone(&self.state);
         self.look_at_health(&state);
         let wanted = self.wanted(&state);
