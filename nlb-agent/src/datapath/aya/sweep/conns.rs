@@ -148,7 +148,7 @@ where
         let status = self.status(index)?;
         // Only an agent makes this state, and the one that did is dead.
         if status.state() == SWEPT {
-            ends.count()?;
+            ends.count_rest()?;
             self.forget(&self.conns.read(index)?, index)?;
             self.swap(index, status, status.with_state(FREE))?;
         }

@@ -53,8 +53,19 @@ impl Ends<'_> {
         Ok(())
     }
 
-    /// Counts the end that was begun, each part of it once.
+    /// Counts the end that was begun just now: no part of it was counted before.
     pub(super) fn count(&self) -> Result<(), DatapathError> {
+        self.count_parts(|_| false)
+    }
+
+    /// Counts the end that a killed agent had begun, each part of it once. A persistence entry has room for the low bits
+    /// of its last end only, so that one in 4096 of these entries, by chance, stays counted.
+    pub(super) fn count_rest(&self) -> Result<(), DatapathError> {
+        let Sweep { end, .. } = self.sweep.read(0)?;
+        self.count_parts(|seen| seen.end() == end & 0xfff)
+    }
+
+    fn count_parts(&self, is_counted: impl Fn(Use) -> bool) -> Result<(), DatapathError> {
         let Sweep { backend, link, end, .. } = self.sweep.read(0)?;
         if backend == 0 {
             return Ok(());
@@ -69,20 +80,19 @@ impl Ends<'_> {
             }
         }
         if link != 0 {
-            self.release(link, end)?;
+            self.release(link, end, is_counted)?;
         }
         Ok(())
     }
 
     /// One connection less of a persistence entry.
-    fn release(&self, link: u32, end: u32) -> Result<(), DatapathError> {
+    fn release(&self, link: u32, end: u32, is_counted: impl Fn(Use) -> bool) -> Result<(), DatapathError> {
         let word = self.use_word(link - 1)?;
         loop {
             // SAFETY: an aligned word of a mapped array.
             let seen = Use(unsafe { words::load_u64(word) });
-            let is_counted = seen.end() == end & 0xfff;
             // SAFETY: as above.
-            if is_counted || unsafe { words::swap_u64(word, seen.0, seen.ended_by(self.now, end).0) } {
+            if is_counted(seen) || unsafe { words::swap_u64(word, seen.0, seen.ended_by(self.now, end).0) } {
                 return Ok(());
             }
         }

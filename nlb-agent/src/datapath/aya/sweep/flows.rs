@@ -170,7 +170,7 @@ impl<'a> FlowTable<'a> {
         let value = place.value();
         // Only an agent makes this state, and the one that did is dead.
         if value.state() == state::SWEPT {
-            ends.count()?;
+            ends.count_rest()?;
             flow_set::clear(place, value);
         }
         ends.finish()
