@@ -152,7 +152,9 @@ impl<'a> FlowTable<'a> {
             ends.count()?;
             match fate {
                 Fate::Close => {
-                    place.set.swap_value(place.way, swept.0, seen.with_state(state::CLOSED).0);
+                    // From now on: it may have been silent for long when its backend's time was over.
+                    let closed = seen.with_state(state::CLOSED).seen(judge.now);
+                    place.set.swap_value(place.way, swept.0, closed.0);
                 }
                 Fate::Keep | Fate::End => flow_set::clear(place, swept),
             }
