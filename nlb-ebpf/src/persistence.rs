@@ -111,9 +111,8 @@ impl Client {
     #[inline(always)]
     fn remember(&self, timeout: Ticks, now: Ticks) {
         let Some((entry, _)) = self.find() else {
-            if self.insert(self.owner.tentative(true), Use::new(now)).is_none() {
-                counters::event(Event::PersistenceFull);
-            }
+            // If there is no room now, there may be when the connection is established: only then it is counted.
+            self.insert(self.owner.tentative(true), Use::new(now));
             return;
         };
         let (seen, before) = (use_(entry), owner(entry));
