@@ -170,7 +170,9 @@ impl Client {
     /// Makes an entry: in a free place, or in that of a tentative one.
     #[inline(always)]
     fn insert(&self, new: Owner, used: Use) -> Option<u32> {
-        let sets = persistence::sets(self.hash, config::persistence_mask());
+        let [first, second] = persistence::sets(self.hash, config::persistence_mask());
+        // The emptier one: taken in order, some pairs would be full long before the table is.
+        let sets = if free(second) > free(first) { [second, first] } else { [first, second] };
         let (entry, link) = match claim(sets, |seen| seen == Owner::FREE) {
             Some(free) => free,
             None => claim(sets, Owner::is_tentative)?,
@@ -189,6 +191,16 @@ impl Client {
 #[inline(always)]
 fn lifetime(owner: Owner, timeout: Ticks) -> Ticks {
     if owner.is_tentative() { HALF_OPEN_TIMEOUT } else { timeout }
+}
+
+/// How many places of a set are free.
+#[inline(always)]
+fn free(set: u32) -> u32 {
+    let mut free = 0;
+    for way in 0..WAYS {
+        free += u32::from(at(set, way).is_some_and(|entry| owner(entry) == Owner::FREE));
+    }
+    free
 }
 
 #[inline(always)]
