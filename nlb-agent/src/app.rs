@@ -24,7 +24,7 @@ use crate::{
     config::{Config, HashSeed, manifest},
     datapath::aya::{AyaDatapath, Options, Sizes},
     health, metrics, neigh,
-    reconcile::{self, Inlets, Reconciler},
+    reconcile::{self, Clock, Inlets, Reconciler},
     store::Store,
 };
 
@@ -142,7 +142,7 @@ async fn start_reconciler(
     let servers_rx = servers.subscribe();
     let view = view_tx.subscribe();
     let nat_sources = config.nat.source_addresses.clone();
-    let inlets = Inlets { flips, targets, view, servers, nat_sources };
+    let inlets = Inlets { flips, targets, view, servers, nat_sources, clock: Clock::read() };
     let (reconciler, handle) = Reconciler::new(store, datapath, inlets)?;
 
     let probe =

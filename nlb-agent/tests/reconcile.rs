@@ -1,164 +1,31 @@
 //! The agent over the fake and the faulty datapath: what the maps hold after each change, as golden dumps with a
 //! line for each entry (`tests/snapshots/`).
 
+mod agent;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use nlb_agent::{
-    api,
-    config::manifest,
     datapath::{
-        BackendFlows, BackendId, BackendState, Datapath, Family, FlowCounts, Image, Op, PersistenceEntry,
-        Service, TableUse,
+        BackendId, BackendState, Family, Image, Op, PersistenceEntry, Service, TableUse,
         fake::FakeDatapath,
         faulty::{Fault, FaultyDatapath},
     },
     health::{Flip, Health, Reason},
-    model::{BackendKey, Name},
-    neigh::{NextHop, Resolution, View},
-    reconcile::{Handle, Inlets, Reconciler, Status, plan},
-    store::Store,
+    model::Name,
+    neigh::{Resolution, View},
+    reconcile::{Status, plan},
 };
-use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
-const SHOP: &str = "\
-{kind: LoadBalancer, name: shop, addresses: [10.0.0.10, 'fd00::10']}
----
-{kind: ServerGroup, name: four, servers: [{name: a, address: 10.1.0.11, weight: 1}, {name: b, address: 10.1.0.12, weight: 3}]}
----
-{kind: ServerGroup, name: six, servers: [{name: a, address: 'fd00:1::11', port: 9090}]}
----
-{kind: BackendService, name: web, protocol: tcp, port: 8080, server_groups: [four, six], connection_draining: 2s, \
- health_check: {protocol: http}}
----
-{kind: Listener, name: http, load_balancer: shop, protocol: tcp, port: 80, backend_service: web}
-";
+use self::agent::{Bench, PATIENCE, SHOP, dir, resolution, restarted, view};
 
 /// A group `four` without server a.
 const WITHOUT_A: &str =
     "{kind: ServerGroup, name: four, servers: [{name: b, address: 10.1.0.12, weight: 3}]}";
-
-/// A running reconciler, and everything around it in the test's hands.
-struct Bench {
-    store: Store,
-    fake: FakeDatapath,
-    flips: mpsc::Sender<Flip>,
-    view: watch::Sender<Arc<View>>,
-    handle: Handle,
-    _running: DropGuard,
-}
-
-fn resolution(server: &str, last: u8) -> (IpAddr, Resolution) {
-    let server: IpAddr = server.parse().expect("an address");
-    let source = if server.is_ipv4() { "10.1.0.1" } else { "fd00:1::1" };
-    let next_hop =
-        NextHop { interface: 7, vlan: None, source_mac: [2, 0, 0, 0, 0, 1], mac: [2, 0, 0, 0, 1, last] };
-    let source = Some(source.parse().expect("an address"));
-    (server, Resolution { next_hop: Some(next_hop), source, local: false })
-}
-
-fn view() -> View {
-    let resolutions = [resolution("10.1.0.11", 1), resolution("10.1.0.12", 2), resolution("fd00:1::11", 3)];
-    View { resolutions: resolutions.into(), host_addresses: BTreeSet::new() }
-}
-
-impl Bench {
-    fn start(dir: &TempDir, fake: &FakeDatapath) -> Self {
-        Self::over(dir, fake, fake.clone(), Vec::new())
-    }
-
-    fn over(
-        dir: &TempDir,
-        fake: &FakeDatapath,
-        datapath: impl Datapath + 'static,
-        nat_sources: Vec<IpAddr>,
-    ) -> Self {
-        let store = Store::open(dir.path()).expect("a store");
-        let (flips, flips_rx) = mpsc::channel(16);
-        let view = watch::Sender::new(Arc::new(view()));
-        let inlets = Inlets {
-            flips: flips_rx,
-            targets: watch::Sender::default(),
-            view: view.subscribe(),
-            servers: watch::Sender::default(),
-            nat_sources,
-        };
-        let (reconciler, handle) = Reconciler::new(store.clone(), datapath, inlets).expect("a reconciler");
-        let token = CancellationToken::new();
-        tokio::spawn(reconciler.run(token.clone()));
-        Self { store, fake: fake.clone(), flips, view, handle, _running: token.drop_guard() }
-    }
-
-    async fn apply(&self, yaml: &str) {
-        let manifests = manifest::parse("test.yaml", yaml).expect("a manifest");
-        let (_, revision) = api::apply(&self.store, manifests).expect("a legal change");
-        // A faulty datapath says why it is not there yet; the agent keeps trying.
-        while self.handle.applied(revision, PATIENCE).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn flip(&self, server: &str, health: Health) {
-        let before = self.fake.snapshot();
-        self.flips.send(Flip { key: self.key(server), health }).await.expect("a running reconciler");
-        self.until("the flip to reach the maps", |image| *image != before).await;
-    }
-
-    fn key(&self, server: &str) -> BackendKey {
-        let configured = self.store.snapshot().1.configured_backends();
-        configured
-            .into_keys()
-            .find(|key| format!("{}/{}", key.group, key.server) == server)
-            .expect("a server")
-    }
-
-    /// The number of the backend at an address.
-    fn id(&self, address: &str) -> BackendId {
-        let image = self.fake.snapshot();
-        let found = image.backends.iter().find(|(_, backend)| backend.address.ip().to_string() == address);
-        *found.expect("a backend").0
-    }
-
-    /// Has the next sweeps find a connection of each of these backends.
-    fn connections(&self, backends: &[BackendId]) {
-        let flows = backends.iter().map(|id| (*id, BackendFlows { active: 1, held: 1 })).collect();
-        let listeners = self.fake.snapshot().listeners.into_keys().map(|id| (id, 1)).collect();
-        let listeners = if backends.is_empty() { BTreeMap::new() } else { listeners };
-        self.fake.set_flows(FlowCounts { backends: flows, listeners, ..FlowCounts::default() });
-    }
-
-    async fn until(&self, what: &str, condition: impl Fn(&Image) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let image = self.fake.snapshot();
-            if condition(&image) {
-                return image.to_string();
-            }
-            assert!(Instant::now() < deadline, "waiting for {what}:\n{image}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn dump(&self) -> String {
-        self.fake.snapshot().to_string()
-    }
-
-    async fn status(&self) -> Status {
-        self.handle.status().await.expect("a running reconciler")
-    }
-}
-
-fn dir() -> TempDir {
-    tempfile::tempdir().expect("a directory")
-}
 
 #[tokio::test]
 async fn a_shop_of_both_families_and_its_edits() {
@@ -384,16 +251,6 @@ async fn a_restart_keeps_numbers_and_deadlines() {
 
 fn remaining(status: &Status) -> Option<Duration> {
     status.backends.iter().find_map(|backend| backend.drain_remaining)
-}
-
-/// The store's lock goes with the task that holds it, a moment after it was told to stop.
-async fn restarted(dir: &TempDir, fake: &FakeDatapath) -> Bench {
-    let deadline = Instant::now() + PATIENCE;
-    while Store::open(dir.path()).is_err() {
-        assert!(Instant::now() < deadline, "the store stays locked");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Bench::start(dir, fake)
 }
 
 #[tokio::test]

@@ -111,9 +111,8 @@ impl Client {
     #[inline(always)]
     fn remember(&self, timeout: Ticks, now: Ticks) {
         let Some((entry, _)) = self.find() else {
-            if self.insert(self.owner.tentative(true), Use::new(now)).is_none() {
-                counters::event(Event::PersistenceFull);
-            }
+            // If there is no room now, there may be when the connection is established: only then it is counted.
+            self.insert(self.owner.tentative(true), Use::new(now));
             return;
         };
         let (seen, before) = (use_(entry), owner(entry));
@@ -192,7 +191,12 @@ impl Client {
     /// Makes an entry: in a free place, or in that of a tentative one.
     #[inline(always)]
     fn insert(&self, new: Owner, used: Use) -> Option<u32> {
-        let sets = persistence::sets(self.hash, config::persistence_mask());
+        let [first, second] = persistence::sets(self.hash, config::persistence_mask());
+        // The emptier one: taken in order, some pairs would be full long before the table is.
+        // Without a branch, which would have the verifier follow all that comes after it twice.
+        let swap =
+            (first ^ second) & (free(first).wrapping_sub(free(second)).cast_signed() >> 31).cast_unsigned();
+        let sets = [first ^ swap, second ^ swap];
         let (entry, link) = match claim(sets, |_, seen| seen == Owner::FREE) {
             Some(free) => free,
             None => claim(sets, |entry, seen| seen.is_tentative() && use_(entry).connections() == 0)?,
@@ -211,6 +215,22 @@ impl Client {
 #[inline(always)]
 fn lifetime(owner: Owner, timeout: Ticks) -> Ticks {
     if owner.is_tentative() { HALF_OPEN_TIMEOUT } else { timeout }
+}
+
+/// How many places of a set are free.
+#[inline(always)]
+fn free(set: u32) -> u32 {
+    let Some(first) = at(set, 0) else {
+        return 0;
+    };
+    let mut taken = 0;
+    for way in 0..WAYS {
+        // SAFETY: within the set; `way` is below `WAYS`.
+        let Owner(owner) = owner(unsafe { first.add(way) });
+        // 1 unless it is 0, which a free place's is.
+        taken += (owner | owner.wrapping_neg()) >> 63;
+    }
+    (WAYS as u64 - taken) as u32
 }
 
 #[inline(always)]

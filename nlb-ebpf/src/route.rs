@@ -42,16 +42,35 @@ pub(crate) fn find<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Found> {
         | u64::from(arrival.packet.transport.flags.0) << 16
         | (F::SERVICE_INDEX as u64) << 32;
     let answer = route_flow(arrival.key().0, arrival.hash, high, low, what);
+    if answer & UNKNOWN != 0 {
+        return open(arrival, answer & PRESSED != 0);
+    }
     if answer & FOUND == 0 {
         return Err(Outcome::from_number(answer as u32));
     }
     Ok(Found { backend: answer as u32, is_new: answer & NEW != 0 })
 }
 
+/// A new flow: a server is picked for it.
+#[inline(always)]
+fn open<F: Tables>(arrival: &Arrival<'_, F>, pressed: bool) -> Step<Found> {
+    let (client, hash, listener) = (arrival.client(), arrival.hash, arrival.listener.number);
+    let request = schedule::Request { client, hash, listener, family: F::SERVICE_INDEX, pressed };
+    let backend = request.choose()?;
+    let first = Value::new(flow_state::HALF_OPEN, listener, backend, arrival.now);
+    flow::insert_half_open(hash, arrival.key().0, first.0);
+    Ok(Found { backend, is_new: true })
+}
+
 /// Bit of an answer: the low half is a backend's number, not an outcome.
 const FOUND: u64 = 1 << 32;
 /// Bit of an answer: the flow is a new one.
 const NEW: u64 = 1 << 33;
+/// Bit of an answer: nothing is known of the flow, and a server is to be picked. Not in there: the stacks of functions that
+/// call each other add up.
+const UNKNOWN: u64 = 1 << 34;
+/// Bit of such an answer: see [`schedule::Request::pressed`].
+const PRESSED: u64 = 1 << 35;
 
 /// [`find`] in scalars, because the verifier looks at it by itself: key and hash of the flow, the client's address,
 /// and listener, flags and family in one.
@@ -72,9 +91,18 @@ pub(crate) extern "C" fn route_flow(key: u64, hash: u64, high: u64, low: u64, wh
         now: clock::now(),
     };
     match flow.route() {
-        Ok(Found { backend, is_new }) => u64::from(backend) | FOUND | if is_new { NEW } else { 0 },
+        Ok(Way::Found(Found { backend, is_new })) => {
+            u64::from(backend) | FOUND | if is_new { NEW } else { 0 }
+        }
+        Ok(Way::Unknown { pressed }) => UNKNOWN | if pressed { PRESSED } else { 0 },
         Err(outcome) => outcome.number().into(),
     }
+}
+
+/// What is known.
+enum Way {
+    Found(Found),
+    Unknown { pressed: bool },
 }
 
 /// A packet's flow.
@@ -98,37 +126,35 @@ impl Flow {
 
     /// By its half-open entry, by its entry in the flow table, or as a new one.
     #[inline(always)]
-    fn route(&self) -> Step<Found> {
+    fn route(&self) -> Step<Way> {
+        let found = |backend, is_new| Ok(Way::Found(Found { backend, is_new }));
         if let Some(backend) = self.half_open()? {
-            return Ok(Found { backend, is_new: false });
+            return found(backend, false);
         }
         // A first packet that a flood leaves no room for is not worth a look at the large table.
         let pressed = self.may_be_first() && flow::is_pressed(self.hash, self.now);
         if !pressed && let Some(backend) = self.recorded()? {
-            return Ok(Found { backend, is_new: false });
+            return found(backend, false);
         }
         let is_first = self.may_be_first();
         if is_first && self.listener.is_closed_to_new() {
             return Err(Outcome::drop(Verdict::DropListenerDisabled));
         }
         if self.listener.tracking() == tracking::TRANSITION {
-            return self.in_transition().map(|backend| Found { backend, is_new: is_first });
+            return found(self.in_transition()?, is_first);
         }
-        let backend = if is_first { self.request(pressed).choose()? } else { self.unknown()? };
+        if is_first {
+            return Ok(Way::Unknown { pressed });
+        }
+        let backend = self.unknown()?;
         flow::insert_half_open(self.hash, self.key, self.first(backend).0);
-        Ok(Found { backend, is_new: is_first })
+        found(backend, false)
     }
 
     /// What a first packet leaves behind.
     #[inline(always)]
     fn first(&self, backend: u32) -> Value {
         Value::new(flow_state::HALF_OPEN, self.listener.number, backend, self.now)
-    }
-
-    #[inline(always)]
-    fn request(&self, pressed: bool) -> schedule::Request {
-        let Self { client, hash, family, .. } = *self;
-        schedule::Request { client, hash, listener: self.listener.number, family, pressed }
     }
 
     /// The backend of a half-open flow; its second packet makes it an established one.
@@ -236,11 +262,12 @@ impl Flow {
     #[inline(always)]
     fn in_transition(&self) -> Step<u32> {
         let (slot, position) = self.slot();
-        if slot.current() == 0 {
-            return Err(Outcome::drop(Verdict::DropNoBackend));
-        }
         let (current, previous) = (u32::from(slot.current()), u32::from(slot.previous()));
         let number = if !slot.is_window() || self.goes_to_current(previous) { current } else { previous };
+        // Nobody's slot has nothing for new flows, but its unrecorded ones are those of the backend it had.
+        if number == 0 {
+            return Err(Outcome::drop(Verdict::DropNoBackend));
+        }
         let state = schedule::state(number, self.now);
         if state != state::SERVING {
             return Err(expired(state));

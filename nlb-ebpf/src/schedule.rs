@@ -49,14 +49,33 @@ impl Request {
     pub(crate) fn choose(self) -> Step<u32> {
         let Self { client: Words(high, low), hash, listener, family, pressed } = self;
         let at = u64::from(listener) | (family as u64) << 32 | u64::from(pressed) << 33;
-        match choose_backend(high, low, hash, at) {
-            0 => Err(Outcome::drop(Verdict::DropNoBackend)),
-            number => Ok(number),
+        let answer = choose_backend(high, low, hash, at);
+        let number = answer & !REMEMBER;
+        if number == 0 {
+            return Err(Outcome::drop(Verdict::DropNoBackend));
+        }
+        if answer & REMEMBER != 0 {
+            self.remember(number);
+        }
+        Ok(number)
+    }
+
+    /// From now on the client stays with this server.
+    #[inline(always)]
+    fn remember(self, backend: u32) {
+        if let Some(listener) = listener::at(self.listener)
+            && let Some(service) = SERVICES.get_ptr(listener.service())
+        {
+            let owner = Owner::new(listener.service(), listener.vip(), backend);
+            Stay { client: self.client, owner, timeout: persistence(service) }.remember();
         }
     }
 }
 
-/// [`Request::choose`]; 0: there is none.
+/// Bit of an answer: the client is to stay with the backend.
+const REMEMBER: u32 = 1 << 31;
+
+/// [`Request::choose`], but that the caller is left to remember; 0: there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn choose_backend(high: u64, low: u64, hash: u64, at: u64) -> u32 {
@@ -116,9 +135,8 @@ fn choose(request: &Request) -> Option<u32> {
         }
         counters::event(Event::overridden(eligibility));
     }
-    let picked = pick(service, request, now)?;
-    Stay { owner: owner.with_backend(picked), ..stay }.remember();
-    Some(picked)
+    // Not from here: the stacks of functions that call each other add up.
+    pick(service, request, now).map(|picked| picked | REMEMBER)
 }
 
 /// How long a service's clients stay with their servers; 0: they do not.

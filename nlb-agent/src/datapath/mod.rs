@@ -101,6 +101,9 @@ pub struct FlowCounts {
     pub snats: BTreeMap<(Family, SnatSlot), u64>,
     /// How many this sweep ended.
     pub ended: u64,
+    /// The backends that persistence entries lead clients to. An entry outlives the server's flows and, if the server is
+    /// removed, the server: put back in time, it gets its clients back.
+    pub persisted: BTreeSet<BackendId>,
     /// Recorded flows of rings in transition: service, family and position (see
     /// [`nlb_common::abi::flow::ring_link`]), and a backend that one of them has.
     pub recorded: BTreeSet<(ServiceId, Family, u32, BackendId)>,

@@ -12,6 +12,7 @@ use super::{
     clock::Clock,
     ids::{Exhausted, Ids, Kind},
     ports::HostPorts,
+    runner::is_eligible,
 };
 use crate::{
     datapath::{
@@ -38,7 +39,7 @@ pub(super) struct Inputs<'a> {
     /// The operator's SNAT addresses; none of a family: the egress interface's own.
     pub(super) nat_sources: &'a [IpAddr],
     pub(super) host_ports: &'a HostPorts,
-    pub(super) clock: Clock,
+    pub(super) clock: &'a Clock,
     /// Milliseconds since the Unix epoch.
     pub(super) now: u64,
     /// The same moment, for the windows of rings.
@@ -375,7 +376,7 @@ impl Compiler<'_> {
                 let of_family = &mut members[Family::of(backend.key.address).index()];
                 of_family.configured += 1;
                 if self.is_picked(id) {
-                    let weight = self.weight(service, backend);
+                    let weight = self.weight(service, backend, id);
                     of_family.picked.push(Picked { id, address: backend.key.socket_addr(), weight });
                 }
             }
@@ -395,11 +396,12 @@ impl Compiler<'_> {
     }
 
     /// The weight of a backend now, in 64ths: lately made eligible, it has a part of it only.
-    fn weight(&self, service: &BackendService, backend: &ConfiguredBackend) -> u16 {
-        let Inputs { now, eligible_since, .. } = *self.inputs;
+    fn weight(&self, service: &BackendService, backend: &ConfiguredBackend, id: BackendId) -> u16 {
+        let Inputs { now, eligible_since, applied, .. } = *self.inputs;
+        let known_before = if is_eligible(applied, id) { Duration::MAX } else { Duration::ZERO };
         let since = eligible_since
             .get(&backend.key)
-            .map_or(Duration::MAX, |&since| Duration::from_millis(now.saturating_sub(since)));
+            .map_or(known_before, |&since| Duration::from_millis(now.saturating_sub(since)));
         ramped(backend.weight.get(), since, service.slow_start.as_duration())
     }
 

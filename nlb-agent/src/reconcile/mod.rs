@@ -17,6 +17,7 @@ mod runner;
 
 pub(crate) use self::handle::Query;
 pub use self::{
+    clock::Clock,
     handle::{Applied, Handle, NotApplied, PersistenceError, Status},
     plan::plan,
     runner::{Inlets, ReconcileError, Reconciler},

@@ -32,6 +32,10 @@ pub(super) fn backends<D: Datapath>(
     let mut statuses = Vec::new();
     for key in keys {
         let id = held.get(key);
+        let is_configured = configured.contains_key(key);
+        if !is_configured && id.is_some_and(|id| is_only_remembered(reconciler, *id)) {
+            continue;
+        }
         let Some(&(weight, admin_state)) = reconciler.last_configured.get(key) else { continue };
         let traffic = id.and_then(|id| traffic.get(id)).copied().unwrap_or_default();
         let status = BackendStatus {
@@ -41,7 +45,7 @@ pub(super) fn backends<D: Datapath>(
             admin_state,
             health: reconciler.health_view.probed.get(key).copied().unwrap_or(Health::Unchecked),
             drain_remaining: remaining(reconciler, key, now),
-            removed: !configured.contains_key(key),
+            removed: !is_configured,
             counters: BackendCounters {
                 active_connections: traffic.active,
                 new_connections: traffic.connections,
@@ -65,6 +69,12 @@ pub(super) fn backends<D: Datapath>(
         }
     }
     statuses
+}
+
+/// Whether nothing of a backend is left but persistence entries: if it comes back, so do its clients.
+fn is_only_remembered<D: Datapath>(reconciler: &Reconciler<D>, id: BackendId) -> bool {
+    let held = reconciler.flows.backends.get(&id).map_or(0, |flows| flows.held);
+    held == 0 && reconciler.flows.persisted.contains(&id)
 }
 
 /// The time to go of a backend that is leaving and still has, or has just had, connections.

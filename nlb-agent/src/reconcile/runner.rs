@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use nlb_common::abi::ring::index_in;
@@ -81,6 +81,8 @@ pub struct Inlets {
     pub servers: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     /// The operator's SNAT addresses.
     pub nat_sources: Vec<IpAddr>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Holds the datapath, and all that is needed to know what it shall hold.
@@ -103,7 +105,6 @@ pub struct Reconciler<D> {
     pub(super) health_view: HealthView,
     pub(super) last_configured: BTreeMap<BackendKey, (Weight, AdminState)>,
     host_ports: HostPorts,
-    clock: Clock,
     /// The rings in transition, and how many sweeps there had been when they changed last.
     rings: Rings,
     rings_changed: u64,
@@ -152,7 +153,6 @@ impl<D: Datapath> Reconciler<D> {
             health_view: HealthView::default(),
             last_configured: BTreeMap::new(),
             host_ports,
-            clock: Clock::read(),
             rings: Rings::new(),
             rings_changed: 0,
             eligible_since: BTreeMap::new(),
@@ -302,7 +302,7 @@ impl<D: Datapath> Reconciler<D> {
 
     fn until_deadline(&self) -> Option<Duration> {
         let deadline = self.drains.next_deadline()?;
-        Some(Duration::from_millis(deadline.saturating_sub(now_ms())))
+        Some(Duration::from_millis(deadline.saturating_sub(self.inlets.clock.now_ms())))
     }
 
     /// One step: all the agent knows into the datapath. What fails is logged, told, and tried at the next step.
@@ -329,7 +329,12 @@ impl<D: Datapath> Reconciler<D> {
             self.image = self.datapath.image()?;
             self.is_unsure = false;
         }
-        let now = now_ms();
+        let now = self.inlets.clock.now_ms();
+        // An agent that was held up may come here before a sweep has counted what was opened lately: nobody's time is over
+        // by counts of the past.
+        if self.drains.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.sweep(false);
+        }
         let state = Arc::clone(&self.state);
         self.look_at_health(&state);
         let wanted = self.wanted(&state);
@@ -354,9 +359,9 @@ impl<D: Datapath> Reconciler<D> {
             view: &view,
             nat_sources: &self.inlets.nat_sources,
             host_ports: &self.host_ports,
-            clock: self.clock,
+            clock: &self.inlets.clock,
             now,
-            instant: Instant::now(),
+            instant: self.inlets.clock.instant(),
             eligible_since: &self.eligible_since,
             rings: &self.rings,
             flows: &self.flows,
@@ -369,6 +374,7 @@ impl<D: Datapath> Reconciler<D> {
             self.rings_changed = self.sweeps;
             self.rings = rings;
         }
+        self.note_eligible(&desired, now);
         // Numbers are remembered before the datapath has them: a crash in between must not give them away twice.
         self.remember_ids()?;
         let ops = plan(&desired, &self.image);
@@ -383,27 +389,25 @@ impl<D: Datapath> Reconciler<D> {
         if !ops.is_empty() {
             info!(changes = ops.len(), revision = self.revision, "datapath changed");
         }
-        self.note_eligible(now);
         self.forget(&state)
     }
 
-    /// Notes since when backends are eligible; those that were so when the agent began, or without its seeing it,
-    /// have their full weight.
-    fn note_eligible(&mut self, now: u64) {
-        let eligible: BTreeSet<BackendKey> = self
-            .held_backends()
-            .filter(|(id, _)| {
-                self.image
-                    .backends
-                    .get(id)
-                    .is_some_and(|backend| backend.eligibility == Eligibility::Eligible)
-            })
-            .map(|(_, key)| key)
-            .collect();
-        self.eligible_since.retain(|key, _| eligible.contains(key));
-        for key in eligible {
-            self.eligible_since.entry(key).or_insert(now);
+    /// Notes since when backends are eligible that were not so far. Those that were when the agent began are not noted:
+    /// they have their full weight.
+    fn note_eligible(&mut self, desired: &Image, now: u64) {
+        let Self { ids, image, eligible_since, .. } = self;
+        let mut eligible = BTreeSet::new();
+        for (name, number) in ids.names(Kind::Backend) {
+            let id = BackendId(number);
+            let (is, was) = (is_eligible(desired, id), is_eligible(image, id));
+            if let (true, Ok(key)) = (is, serde_json::from_str::<BackendKey>(name)) {
+                if !was {
+                    eligible_since.entry(key.clone()).or_insert(now);
+                }
+                eligible.insert(key);
+            }
         }
+        eligible_since.retain(|key, _| eligible.contains(key));
     }
 
     /// Takes the rings in transition one step on. What a sweep found counts only if it began after the slots had been
@@ -412,7 +416,7 @@ impl<D: Datapath> Reconciler<D> {
         if self.sweeps < self.rings_changed + 2 {
             return;
         }
-        let now = Instant::now();
+        let now = self.inlets.clock.instant();
         let Self { rings, flows, image, .. } = self;
         let mut has_changed = false;
         for (&(service, family), ring) in rings.iter_mut().filter(|(_, ring)| !ring.is_clean()) {
@@ -476,9 +480,11 @@ impl<D: Datapath> Reconciler<D> {
         self.held_backends()
             .map(|(id, key)| {
                 let held = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
-                // Of a ring's flows that are not recorded nobody knows how many there are.
-                let is_named =
-                    u16::try_from(id.0).is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)));
+                // Of a ring's flows that are not recorded nobody knows how many there are. What a persistence entry names
+                // must not become somebody else's number.
+                let is_named = u16::try_from(id.0)
+                    .is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)))
+                    || self.flows.persisted.contains(&id);
                 let active_connections = held.max(u64::from(is_named));
                 (key, KnownBackend { active_connections })
             })
@@ -547,7 +553,7 @@ impl<D: Datapath> Reconciler<D> {
             BTreeMap::new()
         });
         Status {
-            backends: report::backends(self, &traffic, now_ms()),
+            backends: report::backends(self, &traffic, self.inlets.clock.now_ms()),
             verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
             events: report::events(&self.datapath.events().unwrap_or_default()),
             tables: self.datapath.tables().unwrap_or_default(),
@@ -555,6 +561,11 @@ impl<D: Datapath> Reconciler<D> {
             interfaces: self.datapath.interfaces(),
         }
     }
+}
+
+/// Whether a backend may get new connections.
+pub(super) fn is_eligible(image: &Image, id: BackendId) -> bool {
+    image.backends.get(&id).is_some_and(|backend| backend.eligibility == Eligibility::Eligible)
 }
 
 /// The numbers that an image uses.
@@ -569,10 +580,4 @@ fn held(image: &Image) -> Vec<(Kind, u32)> {
     held.extend(egresses.keys().map(|id| (Kind::Egress, u32::from(id.0))));
     held.extend(snats.keys().map(|&(family, slot): &(Family, _)| (Kind::Snat(family), u32::from(slot.0))));
     held
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }

@@ -199,7 +199,11 @@ impl Drop for Bench {
         let Some(mut loaded) = self.loaded.take() else { return };
         let counts = recount::active(loaded.datapath());
         // What a failed test leaves behind may be what failed.
-        if self.is_special || counts.is_err() || thread::panicking() { loaded.remove() } else { loaded.leave() }
+        if self.is_special || counts.is_err() || thread::panicking() {
+            loaded.remove()
+        } else {
+            loaded.leave()
+        }
         if let (Err(wrong), false) = (counts, thread::panicking()) {
             panic!("active connections: {wrong}");
         }

@@ -14,6 +14,7 @@ mod clear;
 mod connection;
 mod coverage;
 mod crowd;
+mod draining;
 mod expiry;
 mod fib;
 mod flows;

@@ -154,7 +154,7 @@ impl AyaDatapath {
         for table in FlowTable::all(&self.maps) {
             table.sweep(&judge, &ends, &mut counts)?;
         }
-        Persistence(&self.maps.persistence).sweep(&judge)?;
+        Persistence(&self.maps.persistence).sweep(&judge, &mut counts)?;
         self.reserved = [reserved_v4, reserved_v6];
         Ok(counts)
     }

@@ -75,6 +75,12 @@ pub(super) fn check_fields(service: &BackendService) -> Result<(), Box<Conflict>
                 format!("connection_tracking: {tracking}, which does not see a client's last connection end");
             return refuse("session_persistence.enabled", true, why, "false");
         }
+        if let Some(reset @ UnknownFlow::Reset) = unknown_flow {
+            let why = format!(
+                "connection_tracking: {tracking}, which cannot tell an unknown flow from a known one"
+            );
+            return refuse("unknown_flow", reset, why, "balance");
+        }
     }
     match scheduler {
         Some(hash) if hash.is_hash() && !slow_start.as_duration().is_zero() => {
@@ -93,7 +99,13 @@ pub(super) fn check_product(
     product: LoadBalancerType,
 ) -> Result<(), Box<Conflict>> {
     let BackendService {
-        scheduler, session_persistence, slow_start, forwarding, connection_tracking, ..
+        scheduler,
+        session_persistence,
+        slow_start,
+        forwarding,
+        connection_tracking,
+        unknown_flow,
+        ..
     } = service;
     let with = format!("listener {listener} of load balancer {load_balancer}, which is of type {product}");
     match product {
@@ -112,6 +124,10 @@ pub(super) fn check_product(
             }
             if let Some(tracking) = connection_tracking.filter(|all| *all != ConnectionTracking::None) {
                 return refuse("connection_tracking", tracking, with, "none");
+            }
+            // It remembers no flow: all of them would be unknown.
+            if let Some(reset @ UnknownFlow::Reset) = unknown_flow {
+                return refuse("unknown_flow", reset, with, "balance");
             }
             if session_persistence.enabled {
                 return refuse("session_persistence.enabled", true, with, "false");

@@ -144,6 +144,11 @@ fn every_rule_that_binds_resources_is_checked() {
             "backend service x: session_persistence.enabled: true does not go with listener x of load balancer d, which is of type dnlb: false allowed",
         ),
         (
+            "a dnlb knows no flow, so it resets none",
+            |s| dnlb(s, "unknown_flow: reset"),
+            "backend service x: unknown_flow: reset does not go with listener x of load balancer d, which is of type dnlb: balance allowed",
+        ),
+        (
             "a dnlb has no slow start",
             |s| dnlb(s, "slow_start: 30s"),
             "backend service x: slow_start: 30s does not go with listener x of load balancer d, which is of type dnlb: 0s allowed",
@@ -252,6 +257,14 @@ fn fields_of_a_backend_service_go_together() {
             "session_persistence.enabled: true does not go with connection_tracking: transition, which does not see a client's last connection end: false allowed",
         ),
         (
+            "forwarding: ipip, connection_tracking: transition, scheduler: flow_hash, unknown_flow: reset",
+            "unknown_flow: reset does not go with connection_tracking: transition, which cannot tell an unknown flow from a known one: balance allowed",
+        ),
+        (
+            "forwarding: ipip, connection_tracking: none, scheduler: flow_hash, unknown_flow: reset",
+            "unknown_flow: reset does not go with connection_tracking: none, which cannot tell an unknown flow from a known one: balance allowed",
+        ),
+        (
             "scheduler: source_ip, slow_start: 30s",
             "slow_start: 30s does not go with scheduler: source_ip, whose shares are those of the weights at all times: 0s allowed",
         ),
@@ -273,6 +286,7 @@ fn what_goes_together_is_legal() {
         "forwarding: ipip, unknown_flow: balance",
         "forwarding: ipip, unknown_flow: reset, session_persistence: {enabled: true}",
         "forwarding: ipip, connection_tracking: transition, scheduler: source_ip",
+        "forwarding: ipip, connection_tracking: transition, scheduler: source_ip, unknown_flow: balance",
         "forwarding: ipip, connection_tracking: none, session_persistence: {timeout: 60s}",
     ] {
         let mut state = shop();

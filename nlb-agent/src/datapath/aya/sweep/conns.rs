@@ -143,6 +143,11 @@ where
             ends.count()?;
             if to == FREE {
                 self.forget(&conn, index)?;
+            } else {
+                let entry = self.conns.at(index)?;
+                // Its last packets may still come from now on, though it may have been silent for long.
+                // SAFETY: an aligned word of a mapped array, of an entry that is this agent's.
+                unsafe { words::store_u32(&raw mut (*entry).last_seen, ends.now.0) };
             }
             self.swap(index, swept, swept.with_state(to))?;
         }

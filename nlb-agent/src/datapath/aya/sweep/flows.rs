@@ -156,7 +156,8 @@ impl<'a> FlowTable<'a> {
         if is_mine {
             ends.count()?;
             match fate {
-                Fate::Close => flow_set::publish(place, seen.with_state(state::CLOSED)),
+                // From now on: it may have been silent for long when its backend's time was over.
+                Fate::Close => flow_set::publish(place, seen.with_state(state::CLOSED).seen(judge.now)),
                 Fate::Keep | Fate::End => flow_set::clear(place),
             }
         }

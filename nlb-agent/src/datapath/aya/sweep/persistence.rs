@@ -13,7 +13,7 @@ use super::{
     super::{mapped::Mapped, words},
     Judge,
 };
-use crate::datapath::{DatapathError, ServiceId};
+use crate::datapath::{BackendId, DatapathError, FlowCounts, ServiceId};
 
 /// The table.
 pub(in crate::datapath::aya) struct Persistence<'a>(pub(in crate::datapath::aya) &'a Mapped<PersistenceSet>);
@@ -32,8 +32,14 @@ impl Persistence<'_> {
         Ok(unsafe { (&raw mut (*set).entries).cast::<PersistenceEntry>().add(way) })
     }
 
-    /// Removes the entries whose time is over, and those whose backend does not exist any more.
-    pub(in crate::datapath::aya) fn sweep(&self, judge: &Judge) -> Result<(), DatapathError> {
+    /// Removes the entries whose time is over, and those whose backend does not exist any more; notes whom the others
+    /// lead to.
+    pub(in crate::datapath::aya) fn sweep(
+        &self,
+        judge: &Judge,
+        counts: &mut FlowCounts,
+    ) -> Result<(), DatapathError> {
+        let mut persisted = vec![false; judge.backends.len()];
         for set in 0..self.0.len() {
             for way in 0..WAYS {
                 let entry = self.entry(set, way)?;
@@ -41,15 +47,24 @@ impl Persistence<'_> {
                 // An agent that was killed in the middle left it dead.
                 if used.is_dead() {
                     free(entry);
-                } else if owner != Owner::FREE && owner != Owner::RESERVED && is_over(owner, used, judge) {
+                    continue;
+                }
+                if owner == Owner::FREE || owner == Owner::RESERVED {
+                    continue;
+                }
+                if is_over(owner, used, judge) {
                     // SAFETY: an aligned word of a mapped array.
                     let is_mine = unsafe { words::swap_u64(&raw mut (*entry).use_, used.0, Use::DEAD.0) };
                     if is_mine {
                         free(entry);
                     }
+                } else if let Some(noted) = persisted.get_mut(owner.backend() as usize) {
+                    *noted = true;
                 }
             }
         }
+        counts.persisted =
+            (0..).zip(persisted).filter_map(|(number, noted)| noted.then_some(BackendId(number))).collect();
         Ok(())
     }
 
