@@ -6,6 +6,7 @@ use nlb_common::{
         conn::{Conn, Status},
         conn_set::ConnSet,
         flow::Key,
+        maps::programs,
         service,
         vip::{LocalAddress, Snat},
     },
@@ -44,6 +45,8 @@ pub(crate) trait Tables: Family {
     const NUMBER: u8;
     /// `AF_INET` or `AF_INET6`, for `bpf_fib_lookup`.
     const AF: u8;
+    /// The slot of the program that opens flows through tunnels.
+    const OPEN_SLOT: u32;
 
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
@@ -75,6 +78,7 @@ impl Tables for Ipv4 {
     const SERVICE_INDEX: usize = service::V4;
     const NUMBER: u8 = 4;
     const AF: u8 = 2;
+    const OPEN_SLOT: u32 = programs::OPEN_V4;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
@@ -141,6 +145,7 @@ impl Tables for Ipv6 {
     const SERVICE_INDEX: usize = service::V6;
     const NUMBER: u8 = 6;
     const AF: u8 = 10;
+    const OPEN_SLOT: u32 = programs::OPEN_V6;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {

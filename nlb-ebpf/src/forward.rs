@@ -22,7 +22,7 @@ use crate::{
     flow,
     listener::{self, Listening},
     nat,
-    outcome::{OPEN_CONN, OPEN_FLOW, Outcome, RESET, Step},
+    outcome::{OPEN_FLOW, Outcome, RESET, Step},
     packet::Packet,
     schedule::{self, Numbered},
     tunnel,
@@ -101,21 +101,12 @@ impl<'a, F: Tables> Arrival<'a, F> {
 /// A client's packet to a listener.
 #[inline(always)]
 pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
-    if arrival.listener.tracking() == tracking::NAT && arrival.packet.network.hops > 1 {
-        return nat::established(arrival);
-    }
-    tunneled(arrival)
-}
-
-/// A packet to a listener whose servers are reached through tunnels; the others' is one for [`crate::open`].
-#[inline(always)]
-pub(crate) fn tunneled<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if arrival.packet.network.hops <= 1 {
         return Err(Outcome::drop(Verdict::DropTtlExpired));
     }
     let tracking = arrival.listener.tracking();
     if tracking == tracking::NAT {
-        return Err(Outcome::new(Verdict::Forward, OPEN_CONN));
+        return nat::established(arrival);
     }
     let backend = if tracking == tracking::FULL {
         recorded(arrival)?

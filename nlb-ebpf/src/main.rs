@@ -39,30 +39,34 @@ mod tunnel;
 
 use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
-use nlb_common::{abi::maps::programs, verdict::Verdict};
-
-use crate::{
-    maps::PROGRAMS,
-    outcome::{OPEN_FLOW, Outcome},
+use nlb_common::{
+    abi::maps::programs,
+    packet::{Ipv4, Ipv6},
+    verdict::Verdict,
 };
+
+use crate::{maps::PROGRAMS, outcome::Outcome};
 
 /// The entry: one packet in, its action out.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+#[inline(always)]
 fn nlb(ctx: XdpContext) -> u32 {
-    let outcome = plain::run(&ctx);
-    if outcome.action() == OPEN_FLOW {
-        // SAFETY: both are XDP programs, and nothing here is to be dropped.
-        unsafe { PROGRAMS.tail_call(&ctx, programs::OPEN) };
-    }
-    done_or_rest(&ctx, outcome)
+    done_or_rest(&ctx, plain::run(&ctx))
 }
 
-/// First packets of flows through tunnels, and whatever else may change what is known of them.
+/// First packets of IPv4 flows through tunnels, and whatever else may change what is known of them.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_open(ctx: XdpContext) -> u32 {
-    done_or_rest(&ctx, open::plain(&ctx))
+fn nlb_open_v4(ctx: XdpContext) -> u32 {
+    done_or_rest(&ctx, open::plain::<Ipv4>(&ctx))
+}
+
+/// The same over IPv6. By itself, for its stack.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_open_v6(ctx: XdpContext) -> u32 {
+    done_or_rest(&ctx, open::plain::<Ipv6>(&ctx))
 }
 
 #[inline(always)]

@@ -4,37 +4,25 @@
 //! are worth no more than the least that can be done for them.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::{
-    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype},
-    verdict::Verdict,
-};
+use nlb_common::verdict::Verdict;
 
 use crate::{
     counters,
     family::Tables,
-    forward::{self, Arrival},
+    forward::Arrival,
     listener::{self, First},
     maps::BACKENDS,
     nat,
-    outcome::{NEW_CONN, OPEN_CONN, OPEN_FLOW, Outcome, RESET, Step, TUNNEL},
-    packet::{Packet, frame},
-    pipeline, reset,
+    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
+    packet::Packet,
+    reset,
     route::{self, Found},
     tunnel,
 };
 
 /// A plain packet that goes through a tunnel, and of which the flow table did not say at once where to.
 #[inline(always)]
-pub(crate) fn plain(ctx: &XdpContext) -> Outcome {
-    match frame(ctx).read(ETHERNET_LEN - 2) {
-        Some(ethertype::IPV4) => plain_of::<Ipv4>(ctx),
-        Some(ethertype::IPV6) => plain_of::<Ipv6>(ctx),
-        _ => Outcome::rest(),
-    }
-}
-
-#[inline(always)]
-fn plain_of<F: Tables>(ctx: &XdpContext) -> Outcome {
+pub(crate) fn plain<F: Tables>(ctx: &XdpContext) -> Outcome {
     let outcome = match plain_steps::<F>(ctx) {
         Ok(outcome) | Err(outcome) => outcome,
     };
@@ -45,16 +33,10 @@ fn plain_of<F: Tables>(ctx: &XdpContext) -> Outcome {
 #[inline(always)]
 fn plain_steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
-    let (listener, hasher) = match listener::first::<F>(&packet.destination()) {
-        First::Found(listener, hasher) => (listener, hasher),
-        First::Nobody => return Err(pipeline::unheard::<F>(&packet.network)),
-        First::Unsure => return Err(Outcome::rest()),
+    let First::Found(listener, hasher) = listener::first::<F>(&packet.destination()) else {
+        return Err(Outcome::rest());
     };
     let arrival = Arrival::at(packet, listener, hasher);
-    let now = forward::tunneled(&arrival);
-    if !matches!(now, Err(outcome) if outcome.action() == OPEN_FLOW) {
-        return now;
-    }
     let Found { backend, is_new } = route::find(&arrival)?;
     if is_new {
         counters::connection(arrival.listener.number, backend);

@@ -78,7 +78,7 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
 
 /// A packet that no listener wants: perhaps a reply, else somebody else's.
 #[inline(always)]
-pub(crate) fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
+fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
     match local_address::<F>(network) {
         Ok(local) if local.snat != 0 => Outcome::new(Verdict::Reply, REPLY),
         Ok(local) => unclaimed(&local),

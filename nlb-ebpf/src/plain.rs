@@ -3,15 +3,13 @@
 //! than most that could be called. Whatever turns out to need more is left as it is for the pipeline.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::{
-    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype},
-    verdict::Verdict,
-};
+use nlb_common::packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype};
 
 use crate::{
     family::Tables,
     forward::{self, Arrival},
     listener::{self, First},
+    maps::PROGRAMS,
     outcome::{OPEN_FLOW, Outcome, Step},
     packet::{Packet, frame},
     pipeline::{local_address, unclaimed},
@@ -21,23 +19,28 @@ use crate::{
 /// A packet's end, or [`crate::outcome::REST`].
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> Outcome {
-    let answer = match frame(ctx).read(ETHERNET_LEN - 2) {
-        Some(ethertype::IPV4) => steps::<Ipv4>(ctx),
-        Some(ethertype::IPV6) => steps::<Ipv6>(ctx),
-        _ => Err(Outcome::rest()),
-    };
-    match answer {
-        Ok(outcome) | Err(outcome) => outcome,
+    match frame(ctx).read(ETHERNET_LEN - 2) {
+        Some(ethertype::IPV4) => run_as::<Ipv4>(ctx),
+        Some(ethertype::IPV6) => run_as::<Ipv6>(ctx),
+        _ => Outcome::rest(),
     }
+}
+
+#[inline(always)]
+fn run_as<F: Tables>(ctx: &XdpContext) -> Outcome {
+    let outcome = match steps::<F>(ctx) {
+        Ok(outcome) | Err(outcome) => outcome,
+    };
+    if outcome.action() == OPEN_FLOW {
+        // SAFETY: both are XDP programs, and nothing here is to be dropped.
+        unsafe { PROGRAMS.tail_call(ctx, F::OPEN_SLOT) };
+    }
+    outcome
 }
 
 #[inline(always)]
 fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
-    if packet.transport.flags.opens() {
-        // Only a ring could tell at once where to, so it is not worth a look at the listener.
-        return Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
-    }
     match listener::first::<F>(&packet.destination()) {
         First::Found(listener, hasher) => forward::run(&Arrival::at(packet, listener, hasher)),
         First::Nobody => unheard(&packet),
@@ -47,7 +50,7 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
 
 /// A packet that no listener wants: perhaps a reply, else somebody else's.
 #[inline(always)]
-pub(crate) fn unheard<F: Tables>(packet: &Packet<'_, F>) -> Step<Outcome> {
+fn unheard<F: Tables>(packet: &Packet<'_, F>) -> Step<Outcome> {
     let local = local_address::<F>(&packet.network)?;
     if local.snat == 0 {
         return Err(unclaimed(&local));

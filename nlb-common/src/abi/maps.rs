@@ -108,19 +108,23 @@ pub const PERSISTENCE_MASK: &str = "PERSISTENCE_MASK";
 pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program that packets come to.
 pub const PROGRAM: &str = "nlb";
-/// Name of the program that it calls for first packets.
-pub const OPEN: &str = "nlb_open";
-/// Name of the program that both call for what they leave.
+/// Name of the program that it calls for first packets over IPv4.
+pub const OPEN_V4: &str = "nlb_open_v4";
+/// Name of the program that it calls for first packets over IPv6.
+pub const OPEN_V6: &str = "nlb_open_v6";
+/// Name of the program that all call for what they leave.
 pub const REST: &str = "nlb_rest";
 
 /// Slots of the array of programs.
 pub mod programs {
     /// [`REST`](super::REST).
     pub const REST: u32 = 0;
-    /// [`OPEN`](super::OPEN).
-    pub const OPEN: u32 = 1;
+    /// [`OPEN_V4`](super::OPEN_V4).
+    pub const OPEN_V4: u32 = 1;
+    /// [`OPEN_V6`](super::OPEN_V6).
+    pub const OPEN_V6: u32 = 2;
     /// How many there are.
-    pub const SLOTS: u32 = 2;
+    pub const SLOTS: u32 = 3;
 }
 
 /// Addresses of one family: VIPs and SNAT addresses.

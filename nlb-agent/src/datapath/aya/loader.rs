@@ -22,8 +22,8 @@ use nix::{
 use nlb_common::abi::{
     LAYOUT_VERSION,
     maps::{
-        FLOW_MASK, HASH_SEED, OPEN, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets, name,
-        persistence_sets, programs,
+        FLOW_MASK, HASH_SEED, OPEN_V4, OPEN_V6, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets,
+        name, persistence_sets, programs,
     },
     meta::Meta,
 };
@@ -121,17 +121,20 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     }
     let started = Instant::now();
     let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
-    let (rest, of_rest) = verified(&mut ebpf, REST)?;
-    let (open, of_open) = verified(&mut ebpf, OPEN)?;
-    let (_, of_entry) = verified(&mut ebpf, PROGRAM)?;
-    let instructions: Option<u32> = [of_rest, of_open, of_entry].into_iter().sum();
+    let mut instructions = verified(&mut ebpf, PROGRAM)?.1;
+    let mut called = Vec::new();
+    for (slot, name) in [(programs::REST, REST), (programs::OPEN_V4, OPEN_V4), (programs::OPEN_V6, OPEN_V6)] {
+        let (program, its_instructions) = verified(&mut ebpf, name)?;
+        instructions = instructions.zip(its_instructions).map(|(sum, its)| sum + its);
+        called.push((slot, program));
+    }
     info!(
         verified_instructions = instructions,
         load_ms = started.elapsed().as_millis(),
         "datapath program loaded"
     );
     // Whichever entry packets come to, an earlier agent's or this one's: they know each other by the maps' layout.
-    set_programs(&mut ebpf, [(programs::REST, rest), (programs::OPEN, open)])?;
+    set_programs(&mut ebpf, &called)?;
     time::load(&mut ebpf);
     if pinned.is_none() {
         write_meta(&mut ebpf, hash_seed)?;
@@ -168,7 +171,7 @@ fn verified(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramFd, Option<u32>), Dat
 }
 
 /// Makes these the programs that are called by their slots.
-fn set_programs(ebpf: &mut Ebpf, programs: [(u32, ProgramFd); 2]) -> Result<(), DatapathError> {
+fn set_programs(ebpf: &mut Ebpf, programs: &[(u32, ProgramFd)]) -> Result<(), DatapathError> {
     let missing = || map_error("find", name::PROGRAMS, &io::Error::from(io::ErrorKind::NotFound));
     let map = ebpf.map_mut(name::PROGRAMS).ok_or_else(missing)?;
     let mut map = ProgramArray::try_from(map).map_err(|cause| map_error("open", name::PROGRAMS, &cause))?;
