@@ -147,8 +147,7 @@ impl Memory {
         let listener = Listener {
             idle_timeout: IDLE,
             tracking: tracking::FULL,
-            protocol: protocol::TCP,
-            family: 4,
+            endpoint: endpoint(Be16::new(80), protocol::TCP, 4),
             ..Listener::default()
         };
         let judge = Judge {
