@@ -191,15 +191,21 @@ fn lifetime(owner: Owner, timeout: Ticks) -> Ticks {
     if owner.is_tentative() { HALF_OPEN_TIMEOUT } else { timeout }
 }
 
+/// A place that fits, in the first half of either set, else in the second: with the first set always before the second
+/// one, some pairs of sets would be full long before the table is.
 #[inline(always)]
 fn claim(sets: [u32; 2], fits: impl Fn(Owner) -> bool) -> Option<(Entry, u32)> {
-    for set in sets {
-        for way in 0..WAYS {
-            let entry = at(set, way)?;
-            let seen = owner(entry);
-            // SAFETY: a word of a map value.
-            if fits(seen) && unsafe { shared::swap_if(&raw mut (*entry).owner, seen.0, Owner::RESERVED.0) } {
-                return Some((entry, persistence::link(set, way as u32)));
+    for half in [0, WAYS / 2] {
+        for set in sets {
+            for way in half..half + WAYS / 2 {
+                let entry = at(set, way)?;
+                let seen = owner(entry);
+                // SAFETY: a word of a map value.
+                if fits(seen)
+                    && unsafe { shared::swap_if(&raw mut (*entry).owner, seen.0, Owner::RESERVED.0) }
+                {
+                    return Some((entry, persistence::link(set, way as u32)));
+                }
             }
         }
     }
