@@ -46,13 +46,13 @@ fn a_clients_next_connection_goes_elsewhere_and_the_reason_is_counted_once() {
     // In the order of `REASONS`.
     let reasons: [(Event, Change); 5] = [
         (Event::PersistenceOverriddenGone, |_, shop, server| {
-            shop.servers.retain(|known| known.index != server)
+            shop.servers.retain(|known| known.index != server);
         }),
         (Event::PersistenceOverriddenDraining, |_, shop, server| {
-            shop.servers[server].admin_state = "draining"
+            shop.servers[server].admin_state = "draining";
         }),
         (Event::PersistenceOverriddenDisabled, |_, shop, server| {
-            shop.servers[server].admin_state = "disabled"
+            shop.servers[server].admin_state = "disabled";
         }),
         (Event::PersistenceOverriddenUnhealthy, |world, _, server| {
             world.flip(server, Health::Unhealthy(Reason::ConnectFailed));
@@ -205,7 +205,9 @@ fn every_connection_that_the_agent_ends_is_taken_from_its_clients_entry() {
     let sizes = Sizes { flows: 1 << 14, persistence: 1 << 13 };
     let mut world = World::new(Setup { sizes, hash_seed: None });
     world.apply(&shop);
-    (0..CLIENTS).for_each(|n| drop(Client::new(family, n, 1024).connect(&world)));
+    for n in 0..CLIENTS {
+        Client::new(family, n, 1024).connect(&world);
+    }
     let open = |world: &World| {
         let entries = world.datapath().persistence().unwrap();
         (entries.len(), entries.iter().map(|entry| entry.connections).sum::<u32>())

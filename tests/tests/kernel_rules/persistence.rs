@@ -2,7 +2,7 @@
 //! come and go, drain, fail and recover, and agents stop, are killed and load the program anew. Whoever does not reach
 //! the server it had has a reason, and the reason is counted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use nlb_agent::{
     datapath::{Datapath as _, Family, aya::Sizes},
@@ -52,7 +52,7 @@ struct Story {
     world: World,
     shop: Shop,
     /// Probes say so of configured servers.
-    unhealthy: BTreeMap<usize, ()>,
+    unhealthy: BTreeSet<usize>,
     visitors: Vec<Visitor>,
     /// Who comes in which step.
     visits: Vec<Vec<u32>>,
@@ -82,7 +82,7 @@ impl Story {
         Self {
             world,
             shop,
-            unhealthy: BTreeMap::new(),
+            unhealthy: BTreeSet::new(),
             visitors: vec![Visitor::default(); CLIENTS],
             visits,
             random,
@@ -101,7 +101,7 @@ impl Story {
         match known.admin_state {
             "draining" => Some(1),
             "disabled" => Some(2),
-            _ if self.unhealthy.contains_key(&server) => Some(3),
+            _ if self.unhealthy.contains(&server) => Some(3),
             _ if known.weight == 0 => Some(4),
             _ => None,
         }
@@ -131,12 +131,12 @@ impl Story {
             2 if may_lose => known.admin_state = "disabled",
             3 if may_lose => known.weight = 0,
             4 if may_lose => {
-                self.unhealthy.insert(server, ());
+                self.unhealthy.insert(server);
                 return self.world.flip(server, Health::Unhealthy(Reason::ConnectTimeout));
             }
             _ => {
                 (known.admin_state, known.weight) = ("enabled", 1 + self.random.below(20) as u8);
-                if self.unhealthy.remove(&server).is_some() {
+                if self.unhealthy.remove(&server) {
                     self.world.flip(server, Health::Healthy);
                 }
             }
