@@ -1,13 +1,13 @@
 //! The reconciler: what it holds, and what wakes it up.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
-use nlb_common::abi::ring::index_in;
+use nlb_common::abi::ring::{Slot, index_in};
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
@@ -477,18 +477,26 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Every backend that the datapath holds and that has a name.
     fn known(&self) -> BTreeMap<BackendKey, KnownBackend> {
+        let on_rings = self.on_rings();
         self.held_backends()
             .map(|(id, key)| {
                 let held = self.flows.backends.get(&id).map_or(0, |flows| flows.held);
                 // Of a ring's flows that are not recorded nobody knows how many there are. What a persistence entry names
                 // must not become somebody else's number.
-                let is_named = u16::try_from(id.0)
-                    .is_ok_and(|id| self.rings.values().any(|ring| ring.names(id)))
-                    || self.flows.persisted.contains(&id);
+                let is_named = on_rings.contains(&id) || self.flows.persisted.contains(&id);
                 let active_connections = held.max(u64::from(is_named));
                 (key, KnownBackend { active_connections })
             })
             .collect()
+    }
+
+    /// The backends that slots of the datapath's rings name. Not those of `rings`, which an agent that has just begun
+    /// does not know yet.
+    fn on_rings(&self) -> BTreeSet<BackendId> {
+        let picks = self.image.services.values().flat_map(|service| &service.picks);
+        let slots: HashSet<Slot> = picks.flat_map(|picks| &picks.ring.slots).copied().collect();
+        let backends = slots.iter().flat_map(|slot| [slot.current(), slot.previous()]);
+        backends.map(|number| BackendId(number.into())).collect()
     }
 
     pub(super) fn held_backends(&self) -> impl Iterator<Item = (BackendId, BackendKey)> {

@@ -6,7 +6,7 @@ use nlb_agent::datapath::Family;
 use nlb_tests::packet::{Frame, flag};
 
 use crate::{
-    program::Answer,
+    program::{Answer, answer_of, translated},
     shop::{self, TCP_PORT, UDP_PORT},
     world::World,
 };
@@ -43,8 +43,14 @@ impl Client {
     /// A handshake; its server.
     #[track_caller]
     pub(crate) fn connect(self, world: &World) -> usize {
-        let answer = self.send(world, flag::SYN);
+        let Some(syn) = world.run(&self.segment(flag::SYN)) else { panic!("the SYN of {self:?} is dropped") };
+        let answer = answer_of(&self.segment(flag::SYN), &syn);
         let Answer::Server(server) = answer else { panic!("{answer:?} to the SYN of {self:?}") };
+        // Through a tunnel the server answers the client directly; else the balancer waits for it.
+        if let Some((from, to)) = translated(&syn) {
+            let reply = world.run(&Frame::tcp(to, from, flag::SYN_ACK)).expect("the server's answer passes");
+            assert_eq!(translated(&reply).map(|(_, to)| to), Some(self.0));
+        }
         assert_eq!(self.send(world, flag::ACK), answer, "the handshake of {self:?}");
         server
     }

@@ -71,17 +71,13 @@ fn packet(family: Family, random: &mut Random) -> Frame {
 
 #[test]
 fn two_nodes_of_different_pasts_agree_on_every_packet_and_another_seed_does_not() {
-    for (family, scheduler, packets) in [
-        (Family::V4, "source_ip", 50_000),
-        (Family::V4, "flow_hash", 50_000),
-        (Family::V6, "flow_hash", 20_000),
-    ] {
+    for (family, scheduler) in [(Family::V4, "source_ip"), (Family::V6, "flow_hash")] {
         let shop = shop(family, scheduler);
         let nodes = [straight(&shop, 0x1234), roundabout(&shop, 0x1234)];
         let stranger = straight(&shop, 0x1235);
         let mut random = Random::new(9);
         let mut differ = 0;
-        for n in 0..packets {
+        for n in 0..50_000 {
             let packet = packet(family, &mut random);
             let [here, there] = [&nodes[0], &nodes[1]].map(|node| node.send(&packet));
             assert_eq!(here, there, "{packet:?}");

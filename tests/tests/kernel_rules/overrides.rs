@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nlb_agent::{
-    datapath::{Datapath as _, Family},
+    datapath::{Datapath as _, Family, aya::Sizes},
     health::{Health, Reason},
 };
 use nlb_common::event::Event;
@@ -43,67 +43,65 @@ type Change = fn(&mut World, &mut Shop, usize);
 
 #[test]
 fn a_clients_next_connection_goes_elsewhere_and_the_reason_is_counted_once() {
+    // In the order of `REASONS`.
     let reasons: [(Event, Change); 5] = [
         (Event::PersistenceOverriddenGone, |_, shop, server| {
-            shop.servers.retain(|known| known.index != server)
+            shop.servers.retain(|known| known.index != server);
         }),
         (Event::PersistenceOverriddenDraining, |_, shop, server| {
-            shop.servers[server].admin_state = "draining"
+            shop.servers[server].admin_state = "draining";
         }),
         (Event::PersistenceOverriddenDisabled, |_, shop, server| {
-            shop.servers[server].admin_state = "disabled"
+            shop.servers[server].admin_state = "disabled";
         }),
         (Event::PersistenceOverriddenUnhealthy, |world, _, server| {
             world.flip(server, Health::Unhealthy(Reason::ConnectFailed));
         }),
         (Event::PersistenceOverriddenWeight, |_, shop, server| shop.servers[server].weight = 0),
     ];
-    for family in Family::ALL {
-        for (reason, change) in reasons {
-            for minutes in [0, 5] {
-                let mut shop = shop(family);
-                let mut world = World::with(&shop);
-                let clients: Vec<_> = (0..30).map(|n| Client::new(family, n, 1024)).collect();
-                let before: Vec<_> = clients.iter().map(|client| client.connect(&world)).collect();
-                // Those of an even number have ended their connection: the entry alone is left.
-                clients.iter().step_by(2).for_each(|client| client.abort(&world));
-                change(&mut world, &mut shop, 1);
-                world.apply(&shop);
-                world.pass(Duration::from_secs(60 * minutes));
-                world.seconds(3);
-                let after: Vec<_> = clients
-                    .iter()
-                    .map(|client| Client::new(family, number(client), 2000).connect(&world))
-                    .collect();
-                let mut expected = [0; 5];
-                for (before, after) in before.iter().zip(&after) {
-                    assert_ne!(*after, 1, "{reason:?}");
-                    assert!(before == after || *before == 1, "{reason:?}: the others are where they were");
-                    let index = REASONS.iter().position(|known| *known == reason).unwrap();
-                    expected[index] += u64::from(*before == 1);
-                }
-                assert_eq!(counts(&world), expected, "{family}, {reason:?} after {minutes} minutes");
-                let again: Vec<_> = clients
-                    .iter()
-                    .map(|client| Client::new(family, number(client), 3000).connect(&world))
-                    .collect();
-                assert_eq!(again, after, "the new pick replaces the entry");
-                assert_eq!(counts(&world), expected, "which is counted once");
+    for (all, minutes) in [
+        (shop(Family::V4), 0),
+        (shop(Family::V4), 5),
+        (shop(Family::V6), 5),
+        (shop(Family::V4).by_nat(), 5),
+        (shop(Family::V6).by_nat(), 0),
+    ] {
+        let family = all.family;
+        let mut world = World::with(&all);
+        for (row, (reason, change)) in reasons.into_iter().enumerate() {
+            let clients = |port| (40 * row..40 * row + 30).map(move |n| Client::new(family, n, port));
+            let before: Vec<_> = clients(1024).map(|client| client.connect(&world)).collect();
+            // Half of them have ended their connection: the entry alone is left.
+            clients(1024).step_by(2).for_each(|client| client.abort(&world));
+            let mut changed = all.clone();
+            change(&mut world, &mut changed, 1);
+            world.apply(&changed);
+            world.pass(Duration::from_secs(60 * minutes));
+            world.seconds(3);
+            let counted = counts(&world);
+            let after: Vec<_> = clients(2000).map(|client| client.connect(&world)).collect();
+            let mut expected = counted;
+            for (before, after) in before.iter().zip(&after) {
+                assert_ne!(*after, 1, "{reason:?}");
+                assert!(before == after || *before == 1, "{reason:?}: the others are where they were");
+                expected[row] += u64::from(*before == 1);
             }
+            assert!(expected[row] > 5, "{reason:?}: server 1 had clients");
+            assert_eq!(counts(&world), expected, "{family}, {reason:?} after {minutes} minutes");
+            let again: Vec<_> = clients(3000).map(|client| client.connect(&world)).collect();
+            assert_eq!(again, after, "the new pick replaces the entry");
+            assert_eq!(counts(&world), expected, "which is counted once");
+            world.apply(&all);
+            world.flip(1, Health::Healthy);
         }
     }
-}
-
-/// The number that a client's address was made of.
-fn number(client: &Client) -> usize {
-    (0..100).find(|&n| crate::shop::client(Family::of(client.0.ip()), n) == client.0.ip()).unwrap()
 }
 
 /// A server that is put back before its clients' entries are over has its clients again: they did not come meanwhile.
 #[test]
 fn a_server_put_back_in_time_has_its_clients_again() {
     for family in Family::ALL {
-        let all = shop(family);
+        let all = if family == Family::V4 { shop(family) } else { shop(family).by_nat() };
         let mut world = World::with(&all);
         let clients: Vec<_> = (0..30).map(|n| Client::new(family, n, 1024)).collect();
         let before: Vec<_> = clients.iter().map(|client| client.connect(&world)).collect();
@@ -155,11 +153,29 @@ fn an_entry_lives_its_time_after_the_last_connection_that_used_it() {
     assert_eq!(world.datapath().persistence().unwrap(), []);
 }
 
+/// As many clients as the table is made for find room.
+#[test]
+fn a_table_has_room_for_its_clients() {
+    const CLIENTS: usize = 1 << 13;
+    for family in Family::ALL {
+        let sizes = Sizes { flows: 1 << 14, persistence: CLIENTS as u32 };
+        let mut world = World::new(Setup { sizes, hash_seed: None });
+        world.apply(&shop(family));
+        for n in 0..CLIENTS {
+            let client = Client::new(family, n, 1024);
+            client.connect(&world);
+            client.abort(&world);
+        }
+        assert_eq!(world.event(Event::PersistenceFull), 0);
+        assert_eq!(world.datapath().persistence().unwrap().len(), CLIENTS);
+    }
+}
+
 /// When the table is full new clients are balanced without an entry, which is counted; no entry makes room.
 #[test]
 fn a_full_table_is_counted_and_breaks_no_entry() {
     let family = Family::V4;
-    let sizes = nlb_agent::datapath::aya::Sizes { flows: 1 << 14, persistence: 1 << 8 };
+    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 8 };
     let mut world = World::new(Setup { sizes, hash_seed: None });
     world.apply(&shop(family));
     let capacity = 1 << 9;
@@ -171,10 +187,34 @@ fn a_full_table_is_counted_and_breaks_no_entry() {
     }
     let entries = world.datapath().persistence().unwrap();
     assert!(entries.len() > capacity * 95 / 100 && entries.len() <= capacity, "{} entries", entries.len());
-    assert!(world.event(Event::PersistenceFull) as usize >= 4 * capacity - entries.len());
+    assert_eq!(world.event(Event::PersistenceFull) as usize, 4 * capacity - entries.len(), "each once");
     for entry in &entries {
         let n = (0..4 * capacity).find(|&n| crate::shop::client(family, n) == entry.client).unwrap();
         let client = Client::new(family, n, 2000);
         assert_eq!(client.send(&world, flag::SYN), Answer::Server(servers[n]), "client {n} has an entry");
     }
+}
+
+/// More connections than the numbers of the agent's ends that an entry has room for.
+#[test]
+fn every_connection_that_the_agent_ends_is_taken_from_its_clients_entry() {
+    const CLIENTS: usize = 5000;
+    let family = Family::V4;
+    let mut shop = shop(family);
+    shop.listener = ", idle_timeout: 30s".to_owned();
+    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 13 };
+    let mut world = World::new(Setup { sizes, hash_seed: None });
+    world.apply(&shop);
+    for n in 0..CLIENTS {
+        Client::new(family, n, 1024).connect(&world);
+    }
+    let open = |world: &World| {
+        let entries = world.datapath().persistence().unwrap();
+        (entries.len(), entries.iter().map(|entry| entry.connections).sum::<u32>())
+    };
+    assert_eq!(open(&world), (CLIENTS, CLIENTS as u32));
+    world.pass(Duration::from_secs(60));
+    world.seconds(1);
+    assert_eq!(world.active(3), [0; 3], "all were idle");
+    assert_eq!(open(&world), (CLIENTS, 0));
 }

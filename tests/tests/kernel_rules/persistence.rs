@@ -2,7 +2,7 @@
 //! come and go, drain, fail and recover, and agents stop, are killed and load the program anew. Whoever does not reach
 //! the server it had has a reason, and the reason is counted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use nlb_agent::{
     datapath::{Datapath as _, Family, aya::Sizes},
@@ -44,19 +44,22 @@ struct Visitor {
     port: u16,
     /// Whether that connection is still open.
     is_open: bool,
+    /// When it was here.
+    last: Duration,
 }
 
 struct Story {
     world: World,
     shop: Shop,
     /// Probes say so of configured servers.
-    unhealthy: BTreeMap<usize, ()>,
+    unhealthy: BTreeSet<usize>,
     visitors: Vec<Visitor>,
     /// Who comes in which step.
     visits: Vec<Vec<u32>>,
     random: Random,
     overridden: [u64; 5],
     returned: u64,
+    late: u64,
     changes: usize,
 }
 
@@ -69,7 +72,7 @@ impl Story {
         let mut shop = Shop::new(Family::V4, &[10; 20], &fields);
         shop.listener = ", idle_timeout: 86400s".to_owned();
         let mut world =
-            World::new(Setup { sizes: Sizes { flows: 1 << 17, persistence: 1 << 17 }, hash_seed: None });
+            World::new(Setup { sizes: Sizes { flows: 1 << 17, ..Sizes::default() }, hash_seed: None });
         world.apply(&shop);
         let mut random = Random::new(2024);
         let mut visits = vec![Vec::new(); STEPS + TIMEOUT + 1];
@@ -79,12 +82,13 @@ impl Story {
         Self {
             world,
             shop,
-            unhealthy: BTreeMap::new(),
+            unhealthy: BTreeSet::new(),
             visitors: vec![Visitor::default(); CLIENTS],
             visits,
             random,
             overridden: [0; 5],
             returned: 0,
+            late: 0,
             changes: 0,
         }
     }
@@ -97,7 +101,7 @@ impl Story {
         match known.admin_state {
             "draining" => Some(1),
             "disabled" => Some(2),
-            _ if self.unhealthy.contains_key(&server) => Some(3),
+            _ if self.unhealthy.contains(&server) => Some(3),
             _ if known.weight == 0 => Some(4),
             _ => None,
         }
@@ -127,12 +131,12 @@ impl Story {
             2 if may_lose => known.admin_state = "disabled",
             3 if may_lose => known.weight = 0,
             4 if may_lose => {
-                self.unhealthy.insert(server, ());
+                self.unhealthy.insert(server);
                 return self.world.flip(server, Health::Unhealthy(Reason::ConnectTimeout));
             }
             _ => {
                 (known.admin_state, known.weight) = ("enabled", 1 + self.random.below(20) as u8);
-                if self.unhealthy.remove(&server).is_some() {
+                if self.unhealthy.remove(&server) {
                     self.world.flip(server, Health::Healthy);
                 }
             }
@@ -142,7 +146,7 @@ impl Story {
 
     /// A client comes: ends the connection it has left open, if there is one, and opens another.
     fn visit(&mut self, number: u32) {
-        let Visitor { server, port, is_open } = self.visitors[number as usize];
+        let Visitor { mut server, port, is_open, last } = self.visitors[number as usize];
         let n = number as usize;
         if is_open {
             Client::new(Family::V4, n, port).abort(&self.world);
@@ -151,6 +155,12 @@ impl Story {
         let client = Client::new(Family::V4, n, port);
         let answer = client.send(&self.world, flag::SYN);
         let Answer::Server(found) = answer else { panic!("{answer:?} to client {n}") };
+        // On a machine that stalls a client may come too late.
+        if !is_open && self.world.now() >= last + Duration::from_secs((TIMEOUT * STEP) as u64 - 1) {
+            self.late += 1;
+            self.overridden = REASONS.map(|event| self.world.event(event));
+            server = None;
+        }
         if let Some(server) = server {
             match self.why_not(server) {
                 None => assert_eq!(found, server, "client {n} lost its entry"),
@@ -166,7 +176,7 @@ impl Story {
         if !is_open {
             client.abort(&self.world);
         }
-        self.visitors[n] = Visitor { server: Some(found), port, is_open };
+        self.visitors[n] = Visitor { server: Some(found), port, is_open, last: self.world.now() };
     }
 
     fn step(&mut self, step: usize) {
@@ -180,8 +190,8 @@ impl Story {
         }
         for number in std::mem::take(&mut self.visits[step]) {
             self.visit(number);
-            // Within its time, of which the last step is not quite whole.
-            let next = step + 1 + self.random.below(TIMEOUT - 1);
+            // Within its time, but for what a machine may stall.
+            let next = step + 1 + self.random.below(TIMEOUT - 3);
             self.visits[next].push(number);
         }
         assert_eq!(REASONS.map(|event| self.world.event(event)), self.overridden, "in step {step}");
@@ -195,10 +205,8 @@ fn a_hundred_thousand_clients_lose_no_entry_before_its_time_in_an_hour_of_change
     for step in 0..STEPS {
         story.step(step);
     }
-    let Story { world, overridden, returned, changes, .. } = story;
-    println!(
-        "{returned} visits of clients that had been there, {changes} changes, overridden {overridden:?}"
-    );
+    let Story { world, overridden, returned, late, changes, .. } = story;
+    println!("{returned} visits in time, {late} late, {changes} changes, overridden {overridden:?}");
     assert!(returned > 3 * CLIENTS as u64 && overridden.iter().all(|&count| count > 100));
     assert_eq!(world.event(Event::PersistenceFull), 0, "there was room");
     let entries = world.datapath().persistence().unwrap();

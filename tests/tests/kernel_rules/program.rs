@@ -1,6 +1,6 @@
 //! The program, and what it does with packets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use nlb_tests::packet::Frame;
@@ -9,6 +9,8 @@ use crate::shop;
 
 /// Room for an outer header.
 const GROWTH: usize = 64;
+/// IP protocol number of TCP.
+const TCP: u8 = 6;
 /// Length of an Ethernet header.
 const LINK: usize = 14;
 
@@ -47,14 +49,35 @@ pub(crate) fn run(program: &Xdp, frame: &Frame) -> Option<Vec<u8>> {
 
 /// What becomes of a client's packet.
 pub(crate) fn send(program: &Xdp, frame: &Frame) -> Answer {
-    let Some(out) = run(program, frame) else {
-        return Answer::Dropped;
-    };
-    let to = destination(&out);
+    run(program, frame).map_or(Answer::Dropped, |out| answer_of(frame, &out))
+}
+
+/// What a frame that was left like this means for its sender.
+pub(crate) fn answer_of(frame: &Frame, out: &[u8]) -> Answer {
+    let to = destination(out);
     if to == frame.from().ip() {
         return Answer::Reset;
     }
     Answer::Server(shop::server_at(to).unwrap_or_else(|| panic!("sent to {to}: {frame:?}")))
+}
+
+/// Source and destination of a TCP segment that was translated; `None`: it is in a tunnel.
+pub(crate) fn translated(frame: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let (protocol, source, ports) = match frame[LINK] >> 4 {
+        4 => (
+            frame[LINK + 9],
+            IpAddr::from(<[u8; 4]>::try_from(&frame[LINK + 12..LINK + 16]).unwrap()),
+            LINK + 20,
+        ),
+        _ => (
+            frame[LINK + 6],
+            IpAddr::from(<[u8; 16]>::try_from(&frame[LINK + 8..LINK + 24]).unwrap()),
+            LINK + 40,
+        ),
+    };
+    let port = |at| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let ends = (SocketAddr::new(source, port(ports)), SocketAddr::new(destination(frame), port(ports + 2)));
+    (protocol == TCP).then_some(ends)
 }
 
 /// Where the outermost IP header of a frame leads.

@@ -102,6 +102,11 @@ impl Shop {
         }
     }
 
+    /// The same, with addresses translated.
+    pub(crate) fn by_nat(self) -> Self {
+        Self { service: self.service.replace("forwarding: ipip", "forwarding: nat"), ..self }
+    }
+
     /// As YAML.
     pub(crate) fn yaml(&self) -> String {
         let Self { family, product, service, listener, servers } = self;

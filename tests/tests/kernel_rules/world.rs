@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nlb_agent::{
@@ -19,7 +19,7 @@ use nlb_agent::{
     },
     health::Health,
 };
-use nlb_common::{event::Event, verdict::Verdict};
+use nlb_common::{event::Event, ticks::Ticks, verdict::Verdict};
 use nlb_tests::packet::Frame;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -40,13 +40,13 @@ const PREFIX: &str = "nlb-rules-";
 pub(crate) struct Setup {
     /// Sizes of the tables.
     pub(crate) sizes: Sizes,
-    /// `None`: any.
+    /// The same one in every run, unless a test says otherwise; `None`: any.
     pub(crate) hash_seed: Option<u64>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 }, hash_seed: None }
+        Self { sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 }, hash_seed: Some(0x6e6c_6273) }
     }
 }
 
@@ -59,6 +59,10 @@ pub(crate) struct World {
     datapath: Option<Shared>,
     aging: Aging,
     ahead: Arc<AtomicU64>,
+    /// When it began, how much time has passed since, and how much of that was skipped.
+    began: Instant,
+    simulated: Duration,
+    skipped: Duration,
     state_dir: TempDir,
     options: Options,
 }
@@ -84,7 +88,19 @@ impl World {
         let agent = Agent::start(&runtime, state_dir.path(), datapath.clone(), Arc::clone(&ahead));
         let aging = Aging::of(&options.bpffs.join("maps"));
         let (agent, datapath) = (Some(agent), Some(datapath));
-        Self { runtime, agent, datapath, aging, ahead, state_dir, options }
+        let (simulated, skipped) = (Duration::ZERO, Duration::ZERO);
+        Self {
+            runtime,
+            agent,
+            datapath,
+            aging,
+            ahead,
+            began: Instant::now(),
+            simulated,
+            skipped,
+            state_dir,
+            options,
+        }
     }
 
     /// An agent with a shop.
@@ -133,13 +149,23 @@ impl World {
         self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
 
-    /// Lets time pass, with one sweep at the end of it.
+    /// Lets time pass, with one sweep at the end of it. What really has passed since the last time is part of it, so that
+    /// a slow machine sees the same.
     pub(crate) fn pass(&mut self, time: Duration) {
-        let ticks = (time.as_nanos() >> 20) as u32;
+        self.simulated += time;
+        let skip = self.simulated.saturating_sub(self.began.elapsed()).saturating_sub(self.skipped);
+        let ticks = (skip.as_nanos() >> 20) as u32;
+        let skip = Ticks(ticks).to_duration();
+        self.skipped += skip;
         self.aging.age(ticks);
-        self.ahead.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+        self.ahead.store(self.skipped.as_millis() as u64, Ordering::Relaxed);
         self.runtime.block_on(async { tokio::time::advance(time.max(Duration::from_secs(1))).await });
         self.settle();
+    }
+
+    /// How much time has passed since the beginning, simulated or real.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed() + self.skipped
     }
 
     /// Lets seconds pass, with a sweep in each.
@@ -161,6 +187,11 @@ impl World {
     /// From now on there is only the datapath.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().expect("it runs").end(&self.runtime, End::Killed);
+    }
+
+    /// A frame through the program, as it was left; `None`: it was dropped.
+    pub(crate) fn run(&self, frame: &Frame) -> Option<Vec<u8>> {
+        program::run(self.datapath().lock().program().unwrap(), frame)
     }
 
     /// What becomes of a client's packet.

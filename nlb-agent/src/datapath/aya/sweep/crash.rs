@@ -8,7 +8,7 @@ use nlb_common::{
         conn::{self, Conn, ConnV4, Status},
         conn_set::ConnSet,
         flow::{FlowEntry, FlowSet, Key, Links, Value, state},
-        listener::{Listener, tracking},
+        listener::{Listener, endpoint, tracking},
         persistence::{PersistenceSet, Use, link},
         sweep::{Sweep, table},
     },
@@ -147,7 +147,7 @@ impl Memory {
         let listener = Listener {
             idle_timeout: IDLE,
             tracking: tracking::FULL,
-            endpoint: endpoint(Be16::new(80), protocol::TCP, 4),
+            endpoint: endpoint(nlb_common::be::Be16::new(80), protocol::TCP, 4),
             ..Listener::default()
         };
         let judge = Judge {
