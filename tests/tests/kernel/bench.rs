@@ -200,9 +200,9 @@ impl Drop for Bench {
         let counts = recount::active(loaded.datapath());
         // What a failed test leaves behind may be what failed.
         if self.is_special || counts.is_err() || thread::panicking() {
-            loaded.remove()
+            loaded.remove();
         } else {
-            loaded.leave()
+            loaded.leave();
         }
         if let (Err(wrong), false) = (counts, thread::panicking()) {
             panic!("active connections: {wrong}");

@@ -27,8 +27,7 @@ use crate::datapath::{
 
 impl AyaDatapath {
     pub(super) fn read(&self) -> Result<Image, DatapathError> {
-        let mut image = Image::default();
-        image.addresses = self.addresses()?;
+        let mut image = Image { addresses: self.addresses()?, ..Image::default() };
         self.read_snats(&mut image)?;
         self.read_listeners(&mut image)?;
         for index in 1..self.maps.services.len() {
