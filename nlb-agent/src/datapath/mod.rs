@@ -105,7 +105,7 @@ pub struct FlowCounts {
     /// removed, the server: put back in time, it gets its clients back.
     pub persisted: BTreeSet<BackendId>,
     /// Recorded flows of rings in transition: service, family and position (see
-    /// [`nlb_common::abi::flow::ring_link`]), and a backend that one of them has.
+    /// [`nlb_common::abi::flow::ring_link`]; 0: somewhere on the ring), and a backend that one of them has.
     pub recorded: BTreeSet<(ServiceId, Family, u32, BackendId)>,
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -423,17 +424,28 @@ impl<D: Datapath> Reconciler<D> {
             let is_gone = |backend: u16| !image.backends.contains_key(&BackendId(backend.into()));
             let len = u32::try_from(ring.slots().len()).unwrap_or(0);
             let slots = ring.slots().to_vec();
-            let elsewhere: BTreeSet<usize> = flows
-                .recorded
-                .range((service, family, 0, BackendId(0))..=(service, family, u32::MAX, BackendId(u32::MAX)))
-                .map(|&(_, _, position, backend)| (index_in(position, len) as usize, backend))
-                .filter(|(slot, backend)| {
-                    let current = slots.get(*slot).map_or(0, |slot| slot.current());
-                    u32::from(current) != backend.0 && image.backends.contains_key(backend)
-                })
+            let current = |slot: usize| u32::from(slots.get(slot).map_or(0, |slot| slot.current()));
+            let recorded = |positions: RangeInclusive<u32>| {
+                let (first, last) = positions.into_inner();
+                flows
+                    .recorded
+                    .range(
+                        (service, family, first, BackendId(0))..=(service, family, last, BackendId(u32::MAX)),
+                    )
+                    .map(|&(_, _, position, backend)| (position, backend))
+                    .filter(|(_, backend)| image.backends.contains_key(backend))
+            };
+            // Half-open: where on the ring they are is not known.
+            let anywhere: BTreeSet<u32> = recorded(0..=0).map(|(_, backend)| backend.0).collect();
+            let elsewhere: BTreeSet<usize> = recorded(1..=u32::MAX)
+                .map(|(position, backend)| (index_in(position, len) as usize, backend))
+                .filter(|&(slot, backend)| current(slot) != backend.0)
                 .map(|(slot, _)| slot)
                 .collect();
-            has_changed |= !ring.tick(now, |slot| elsewhere.contains(&slot), is_gone).is_empty();
+            let is_elsewhere = |slot: usize| {
+                elsewhere.contains(&slot) || anywhere.iter().any(|&backend| backend != current(slot))
+            };
+            has_changed |= !ring.tick(now, is_elsewhere, is_gone).is_empty();
         }
         if has_changed {
             self.rings_changed = self.sweeps;

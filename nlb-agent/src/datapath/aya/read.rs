@@ -137,7 +137,7 @@ impl AyaDatapath {
 
     /// How full the tables are that fill with traffic.
     pub(super) fn read_tables(&self) -> Result<Vec<TableUse>, DatapathError> {
-        let [flows, half_open] = FlowTable::all(&self.maps);
+        let [half_open, flows] = FlowTable::all(&self.maps);
         let Maps { flows: flow_sets, half_open: half_open_sets, persistence: sets, .. } = &self.maps;
         let table = |name, entry: usize, entries: u64, used| TableUse {
             name,

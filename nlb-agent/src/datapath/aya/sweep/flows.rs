@@ -88,11 +88,11 @@ enum Fate {
 }
 
 impl<'a> FlowTable<'a> {
-    /// Both.
+    /// Both, in the order in which flows go through them: one that is promoted during a sweep is not missed.
     pub(in crate::datapath::aya) fn all(maps: &'a Maps) -> [Self; 2] {
         [
-            Self { number: table::FLOWS, sets: &maps.flows, links: Some(&maps.flow_links) },
             Self { number: table::HALF_OPEN, sets: &maps.half_open, links: None },
+            Self { number: table::FLOWS, sets: &maps.flows, links: Some(&maps.flow_links) },
         ]
     }
 
@@ -204,10 +204,9 @@ fn fate(seen: Value, judge: &Judge) -> Fate {
 fn note_record(place: Place<Mine>, seen: Value, judge: &Judge, counts: &mut FlowCounts) {
     let listener = judge.listener(seen.listener());
     let family = if listener.family() == 4 { Family::V4 } else { Family::V6 };
+    // 0 for a half-open flow, which has no link.
     let link = place.link(seen);
-    if link != 0 {
-        counts.recorded.insert((ServiceId(listener.service), family, link, BackendId(seen.backend())));
-    }
+    counts.recorded.insert((ServiceId(listener.service), family, link, BackendId(seen.backend())));
 }
 
 /// Counts by number, without a map's cost for each flow.
