@@ -53,16 +53,15 @@ fn decapsulate(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn unwrap_packet<F: Family>(ctx: &XdpContext, link: &Link, own: F::Address, inner: u8) -> Option<()> {
     let outer = frame(ctx);
-    let Ok(network) = F::parse(outer, link.len()) else {
+    let Ok(network) = F::parse(outer.after(link.len())) else {
         return Some(());
     };
     if network.fragment || network.protocol != inner || network.destination != own {
         return Some(());
     }
     let macs = Macs::read(outer)?;
-    let len = i32::from(network.payload) - i32::from(network.offset);
     // SAFETY: the kernel's handle of this packet; every pointer into it is made anew afterwards.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, len) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, network.header_len.into()) } != 0 {
         return None;
     }
     link.write(frame(ctx), macs)
