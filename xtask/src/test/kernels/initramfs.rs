@@ -13,6 +13,8 @@ use crate::cargo::{self, output, program, workspace_root};
 
 /// Where the test binary lies.
 const TESTS: &str = "/bin/kernel-tests";
+/// Packets of the random history, a million elsewhere: each takes some twenty times as long here.
+const STEPS: u32 = 50_000;
 /// Captures of real traffic that some tests run on, as the tests name the directory.
 const CAPTURES: &str = "tests/../../shared/captures";
 
@@ -50,7 +52,7 @@ fn init(module: &str, libraries: &str, args: &[String]) -> String {
     let args = args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ");
     format!(
         "#!/bin/busybox sh
-export PATH=/bin LD_LIBRARY_PATH={libraries}
+export PATH=/bin LD_LIBRARY_PATH={libraries} NLB_TEST_STEPS={STEPS}
 busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
