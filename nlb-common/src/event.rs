@@ -41,6 +41,7 @@ events! {
     PersistenceFull = "PERSISTENCE_FULL": "no room in the persistence table: a new client was balanced without an entry";
     FlowUnrecorded = "FLOW_UNRECORDED": "no room in the flow table's set: a flow was balanced by the consistent hash without an entry";
     HalfOpenEvicted = "HALF_OPEN_EVICTED": "a half-open flow's entry was given to a newer one";
+    SynUnrecorded = "SYN_UNRECORDED": "no room for half-open flows, as in a SYN flood: a SYN was balanced by the consistent hash without an entry";
     FlowEvicted = "FLOW_EVICTED": "the entry of a closed or idle flow was reused";
     ConnEvicted = "CONN_EVICTED": "a half-open connection's SNAT port was given to a newer one";
 }

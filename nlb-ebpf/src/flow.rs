@@ -3,6 +3,7 @@
 
 use nlb_common::{
     abi::{
+        conn::HALF_OPEN_TIMEOUT,
         flow::{self, FlowEntry, FlowSet, Links, Value, state},
         maps::HALF_OPEN_SETS,
     },
@@ -16,7 +17,7 @@ use crate::{
     config, counters,
     ledger::Book,
     listener,
-    maps::{FLOW_LINKS, FLOWS, HALF_OPEN},
+    maps::{FLOW_LINKS, FLOW_TAGS, FLOWS, HALF_OPEN},
     shared,
 };
 
@@ -210,8 +211,29 @@ pub(crate) extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32)
             None => return 0,
         },
     };
+    tag(place, hash);
     flow_set::fill(sets, place, new, &Book);
     1
+}
+
+/// Leaves the tag of a flow's hash for an entry that is the caller's own.
+#[inline(always)]
+fn tag(place: Entry, hash: u64) {
+    let Some(index) = place.set.links else {
+        return;
+    };
+    if let Some(tags) = FLOW_TAGS.get_ptr_mut(flow::pair(index)) {
+        // SAFETY: a byte of a map value, of the entry's owner alone; this target is little-endian.
+        unsafe { shared::write(tags.cast::<u8>().add(flow::tag_byte(index, place.way)), flow::tag(hash)) };
+    }
+}
+
+/// Whether a flow may be in the flow table; if not it is not.
+#[inline(always)]
+pub(crate) fn may_be_recorded(hash: u64) -> bool {
+    let index = flow::set_index(hash, config::flow_mask());
+    // SAFETY: a map value, aligned.
+    FLOW_TAGS.get_ptr(flow::pair(index)).is_none_or(|tags| flow::has_tag(unsafe { shared::read(tags) }, hash))
 }
 
 /// Whether a flow's entry may be taken: it is closed, or idle past its time.
@@ -274,6 +296,34 @@ fn claim_oldest([set]: [Sets; 1], now: Ticks) -> Option<Entry> {
         counters::event(Event::HalfOpenEvicted);
     }
     Some(place)
+}
+
+/// What a set of half-open flows has for a new one.
+pub(crate) enum Room {
+    /// A free place.
+    Free,
+    /// None: all places are those of half-open flows that may yet be established.
+    Full,
+    /// The flow is in there, or something else is.
+    Unsure,
+}
+
+/// What the set of a half-open flow has for it.
+#[inline(always)]
+pub(crate) fn room([set]: [Sets; 1], key: u64, now: Ticks) -> Room {
+    let (mut known, mut free, mut taken) = (false, false, 0);
+    for way in 0..flow::WAYS {
+        let seen = Value(set.value(way));
+        known |= set.key(way) == key;
+        free |= seen.is_free();
+        taken +=
+            usize::from(seen.state() == state::HALF_OPEN && seen.last_seen().age(now) <= HALF_OPEN_TIMEOUT);
+    }
+    match (known, free) {
+        (false, true) => Room::Free,
+        (false, false) if taken == flow::WAYS => Room::Full,
+        _ => Room::Unsure,
+    }
 }
 
 /// Whether there is no room for another half-open flow but in the place of one: what a SYN flood leads to.

@@ -19,7 +19,7 @@ use nlb_common::{
 use crate::{
     clock, config, counters,
     family::{Tables, Words},
-    flow,
+    first, flow,
     listener::{self, Listening},
     nat,
     outcome::{OPEN_FLOW, Outcome, RESET, Step},
@@ -154,7 +154,7 @@ fn recorded<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Numbered> {
     let open = Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
     let flags = arrival.packet.transport.flags;
     if arrival.is_tcp() && flags.opens() {
-        return open;
+        return first::server(arrival).ok_or(Outcome::new(Verdict::Forward, OPEN_FLOW));
     }
     let key = arrival.key();
     // Who stands in the set's neighbour, as few do, is found by the rest.

@@ -17,6 +17,7 @@ mod conn;
 mod conn_set;
 mod counters;
 mod family;
+mod first;
 mod flow;
 mod forward;
 mod ledger;

@@ -14,7 +14,7 @@ use nlb_common::{
         conn::{ConnV4, ConnV6, PORTS},
         conn_set::ConnSet,
         counters::Traffic,
-        flow::{FlowSet, Links},
+        flow::{FlowSet, Links, Tags, pair},
         listener::{Listener, ListenerBucket},
         maps::{
             CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS,
@@ -82,6 +82,10 @@ pub(crate) static FLOWS: Array<FlowSet> = Array::with_max_entries(flow_sets(DEFA
 #[map]
 pub(crate) static FLOW_LINKS: Array<Links> =
     Array::with_max_entries(flow_sets(DEFAULT_FLOWS), BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static FLOW_TAGS: Array<Tags> =
+    Array::with_max_entries(pair(flow_sets(DEFAULT_FLOWS)), BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static HALF_OPEN: Array<FlowSet> = Array::with_max_entries(HALF_OPEN_SETS, BPF_F_MMAPABLE);

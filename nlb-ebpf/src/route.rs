@@ -131,9 +131,9 @@ impl Flow {
         if let Some(backend) = self.half_open()? {
             return found(backend, false);
         }
-        // A first packet that a flood leaves no room for is not worth a look at the large table.
-        let pressed = self.may_be_first() && flow::is_pressed(self.hash, self.now);
-        if !pressed && let Some(backend) = self.recorded()? {
+        // Most SYNs are those of new flows, for which the large table, out in memory, is not worth a look.
+        let may_be_recorded = !(self.is_tcp && self.flags.opens()) || flow::may_be_recorded(self.hash);
+        if may_be_recorded && let Some(backend) = self.recorded()? {
             return found(backend, false);
         }
         let is_first = self.may_be_first();
@@ -144,7 +144,7 @@ impl Flow {
             return found(self.in_transition()?, is_first);
         }
         if is_first {
-            return Ok(Way::Unknown { pressed });
+            return Ok(Way::Unknown { pressed: flow::is_pressed(self.hash, self.now) });
         }
         let backend = self.unknown()?;
         flow::insert_half_open(self.hash, self.key, self.first(backend).0);

@@ -170,6 +170,32 @@ fn pick(service: *mut Service, request: &Request, now: Ticks) -> Option<u32> {
     serving(number, now).map(|(number, _)| number)
 }
 
+/// [`Request::choose`] for services whose choice is a matter of a slot: no client has a server to stay with, and no
+/// members are compared. `None`: it is not.
+#[inline(always)]
+pub(crate) fn choose_by_slot(request: &Request, listener: Listening, now: Ticks) -> Option<u32> {
+    let service = SERVICES.get_ptr_mut(listener.service())?;
+    if persistence(service).0 != 0 {
+        return None;
+    }
+    let picks = picks(service, request.family);
+    let turns = turns(picks);
+    let number = if request.pressed || turns.len == 0 {
+        // SAFETY: a map value, aligned.
+        let balances = unsafe { shared::read(&raw const (*service).balance_unknown) != 0 };
+        if request.pressed && !balances {
+            return None;
+        }
+        let (slot, _) = ring_slot(ring(picks), request.client, request.family, request.hash);
+        u32::from(slot.current())
+    } else if turns.kind == kind::WHEEL {
+        turn(picks, turns)?
+    } else {
+        return None;
+    };
+    serving(number, now).map(|(number, _)| number)
+}
+
 /// A family's part of a service.
 #[inline(always)]
 pub(crate) fn picks(service: *mut Service, family: usize) -> *mut Picks {

@@ -213,6 +213,42 @@ pod!(FlowEntry, FlowSet);
 /// [`super::persistence::link`]), in `transition` the position on the ring ([`ring_link`]). Array `FLOW_LINKS`.
 pub type Links = [u32; WAYS];
 
+/// What there is to know at a glance of a set and its neighbour: a byte of each entry's flow's hash, the even set's ways
+/// first. Array `FLOW_TAGS`, a thirty-second of the table, so that whether a flow may be in there is found out in the
+/// processor's cache and not in memory.
+///
+/// Whoever owns an entry writes its tag before the flow is published, and nobody takes it away: a flow in the table
+/// always has its tag, a tag not always a flow.
+pub type Tags = u64;
+
+/// The number of [`Tags`] in which set `index` is.
+#[inline(always)]
+pub const fn pair(index: u32) -> u32 {
+    index / 2
+}
+
+/// The tag of a flow's hash; not 0, which no flow has.
+#[inline(always)]
+pub const fn tag(hash: u64) -> u8 {
+    let tag = (hash >> 56) as u8;
+    if tag == 0 { 1 } else { tag }
+}
+
+/// The byte of [`Tags`] for an entry of set `index`.
+#[inline(always)]
+pub const fn tag_byte(index: u32, way: usize) -> usize {
+    (index as usize & 1) * WAYS + (way & (WAYS - 1))
+}
+
+/// Whether one of the tags is that of a hash.
+#[inline(always)]
+pub const fn has_tag(tags: Tags, hash: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The byte that is equal becomes 0, and a byte is 0 just if taking one away borrows from above it.
+    let different = tags ^ (ONES * tag(hash) as u64);
+    different.wrapping_sub(ONES) & !different & (ONES << 7) != 0
+}
+
 /// The link of a flow that was recorded because its slot of the ring changed hands: its position, but for the last bit,
 /// which says that it is one. Links to persistence entries do not have it.
 #[inline(always)]
@@ -236,6 +272,30 @@ mod tests {
         let later = value.linked(true).seen(Ticks(7)).with_state(state::CLOSING);
         assert_eq!((later.last_seen(), later.backend(), later.listener()), (Ticks(7), 32_767, 8191));
         assert!(later.is_linked() && later.is_live() && !later.is_active());
+    }
+
+    #[test]
+    fn the_tags_of_two_sets_that_are_neighbours_are_apart_and_all_are_found() {
+        for hash in [0, 1 << 56, 0x80 << 56, u64::MAX, 0x7f << 56] {
+            assert!(!has_tag(0, hash));
+            for index in [6, neighbour(6)] {
+                assert_eq!(pair(index), 3);
+                for way in 0..WAYS {
+                    let mut tags = [tag(hash) ^ 0x81; 2 * WAYS];
+                    assert!(!has_tag(Tags::from_le_bytes(tags), hash), "{hash:x}");
+                    tags[tag_byte(index, way)] = tag(hash);
+                    assert!(has_tag(Tags::from_le_bytes(tags), hash), "{hash:x}");
+                }
+            }
+        }
+        let bytes: std::collections::BTreeSet<_> =
+            [0, 1].into_iter().flat_map(|index| (0..WAYS).map(move |way| tag_byte(index, way))).collect();
+        assert_eq!(bytes.len(), 2 * WAYS);
+        // No two bytes mistaken for one: exact, not only likely.
+        for tag in 1..=u8::MAX {
+            let others = Tags::from_le_bytes([tag.wrapping_sub(1), tag.wrapping_add(1), !tag, 0, 0, 0, 0, 0]);
+            assert!(!has_tag(others, u64::from(tag) << 56), "{tag}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub mod name {
     pub const FLOWS: &str = "FLOWS";
     /// Array of four `u32`, one for each entry of a set of `FLOWS`.
     pub const FLOW_LINKS: &str = "FLOW_LINKS";
+    /// Array of [`Tags`](crate::abi::flow::Tags), one for two sets of `FLOWS`.
+    pub const FLOW_TAGS: &str = "FLOW_TAGS";
     /// Array of [`FlowSet`](crate::abi::flow::FlowSet).
     pub const HALF_OPEN: &str = "HALF_OPEN";
     /// Array of [`ConnSet`](crate::abi::conn_set::ConnSet).
@@ -64,7 +66,7 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 30] = [
+    pub const ALL: [&str; 31] = [
         META,
         PROGRAMS,
         CLOCK,
@@ -81,6 +83,7 @@ pub mod name {
         EGRESSES,
         FLOWS,
         FLOW_LINKS,
+        FLOW_TAGS,
         HALF_OPEN,
         CONN_SETS_V4,
         CONN_SETS_V6,

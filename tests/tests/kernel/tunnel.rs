@@ -1,11 +1,15 @@
 //! Tunnels: the flow table, half-open flows, schedulers, persistence, deadlines, and exact counts of connections.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use nlb_agent::{
     datapath::{
         Backend, BackendId, BackendState, Datapath as _, Eligibility, Family, Forward, Op, Picks, Ring,
-        RingKey, Service, Tracking, Turns,
+        RingKey, Service, Tracking, Turns, aya::Sizes,
     },
     model::OnDrainExpiry,
     schedule::{Member, bits_for, identity, ring},
@@ -24,7 +28,10 @@ const LINK: usize = 14;
 
 /// The scene with its listeners as tunnels.
 fn bench(tracking: Tracking, turns: impl Fn(&[BackendId]) -> Turns) -> Bench {
-    let mut bench = Bench::new();
+    set_up(Bench::new(), tracking, turns)
+}
+
+fn set_up(mut bench: Bench, tracking: Tracking, turns: impl Fn(&[BackendId]) -> Turns) -> Bench {
     let mut ops = scene::ops();
     let mut service = Service { balance_unknown: true, ..Service::default() };
     for family in Family::ALL {
@@ -318,27 +325,141 @@ fn a_client_stays_with_its_server_and_draining_beats_that() {
     }
 }
 
-/// Half-open flows have a table of their own: however many there are, established ones lose neither entry nor server.
-#[test]
-fn a_flood_of_syns_evicts_half_open_flows_only() {
-    let mut bench = bench(Tracking::Full, round_robin);
-    let family = Family::V4;
-    let servers: Vec<_> = (0..100).map(|n| connect(&mut bench, family, n)).collect();
+/// First packets of 60 000 flows, nearly twice as many as there is room for.
+fn flood(bench: &mut Bench, family: Family, frame: impl Fn(SocketAddr) -> Frame) {
     for n in 0..60_000u32 {
-        let client = std::net::SocketAddr::new(
-            std::net::Ipv4Addr::from(0x0c00_0000 + n).into(),
-            (1024 + n % 50_000) as u16,
-        );
-        bench.run_uncounted(&Frame::tcp(client, scene::vip(family, TCP_PORT), flag::SYN).build());
+        let address = match family {
+            Family::V4 => Ipv4Addr::from(0x0c00_0000 + n).into(),
+            Family::V6 => Ipv6Addr::from(0x2001_0db8_00f1_00d0 << 64 | u128::from(n)).into(),
+        };
+        let client = SocketAddr::new(address, (1024 + n % 50_000) as u16);
+        bench.run_uncounted(&frame(client).build());
     }
-    assert!(count(&mut bench, Event::HalfOpenEvicted) > 10_000);
-    assert_eq!(count(&mut bench, Event::FlowEvicted), 0);
-    for (n, &server) in (0..).zip(&servers) {
-        assert_eq!(send(&mut bench, &segment(family, n, flag::ACK)), server);
+}
+
+fn flood_of_syns(bench: &mut Bench, family: Family) {
+    let to = scene::vip(family, TCP_PORT);
+    flood(bench, family, |client| Frame::tcp(client, to, flag::SYN));
+}
+
+/// Established flows, and what is left of the half-open ones of a flood.
+fn assert_active_after_flood(bench: &mut Bench, family: Family, established: u64) {
+    let sum: u64 = active(bench, family).iter().sum();
+    let expected = established + 30_000..=established + 32_768;
+    assert!(expected.contains(&sum), "{family}: {sum} connections are active");
+}
+
+/// Half-open flows have a table of their own: however many there are, established ones lose neither entry nor server,
+/// and clients that come meanwhile get a connection, which needs no entry before it is established.
+#[test]
+fn a_flood_of_syns_takes_nothing_from_established_flows_nor_from_new_clients() {
+    for family in Family::ALL {
+        let mut bench = bench(Tracking::Full, round_robin);
+        let servers: Vec<_> = (0..100).map(|n| connect(&mut bench, family, n)).collect();
+        flood_of_syns(&mut bench, family);
+        assert!(count(&mut bench, Event::SynUnrecorded) > 20_000);
+        // One that looks as if it were in the flow table is remembered.
+        assert!(count(&mut bench, Event::HalfOpenEvicted) < 10);
+        let new: Vec<_> = (100..200)
+            .map(|n| {
+                let server = send(&mut bench, &segment(family, n, flag::SYN));
+                assert_eq!(send(&mut bench, &segment(family, n, flag::SYN)), server, "the same SYN again");
+                assert_eq!(send(&mut bench, &segment(family, n, flag::ACK)), server);
+                assert_eq!(send(&mut bench, &segment(family, n, flag::ACK)), server);
+                server
+            })
+            .collect();
+        // What is established does not go by the ring any more.
+        let mut service = bench.datapath().image().unwrap().services[&SERVICE].clone();
+        service.picks[family.index()].ring = ring_of(family, &[0]);
+        bench.apply(&[Op::PutService(SERVICE, service)]);
+        for (n, &server) in (0..).zip(servers.iter().chain(&new)) {
+            assert_eq!(send(&mut bench, &segment(family, n, flag::ACK)), server, "{family}: flow {n}");
+        }
+        assert_eq!(count(&mut bench, Event::FlowEvicted), 0);
+        assert_active_after_flood(&mut bench, family, 200);
     }
-    let sum: u64 = active(&mut bench, family).iter().sum();
-    assert!(
-        (100 + 30_000..=100 + 32_768).contains(&sum),
-        "{sum}: established, and what is left of the half-open"
-    );
+}
+
+/// Where the consistent hash does not have the next segment, the newest half-open flows are remembered.
+#[test]
+fn a_flood_of_syns_evicts_the_oldest_half_open_flows_where_they_must_be_remembered() {
+    for family in Family::ALL {
+        let mut bench = bench(Tracking::Full, round_robin);
+        let mut service = bench.datapath().image().unwrap().services[&SERVICE].clone();
+        service.balance_unknown = false;
+        bench.apply(&[Op::PutService(SERVICE, service)]);
+        let servers: Vec<_> = (0..100).map(|n| connect(&mut bench, family, n)).collect();
+        flood_of_syns(&mut bench, family);
+        assert!(count(&mut bench, Event::HalfOpenEvicted) > 10_000);
+        assert_eq!(count(&mut bench, Event::SynUnrecorded), 0);
+        assert_eq!(count(&mut bench, Event::FlowEvicted), 0);
+        for (n, &server) in (0..).zip(&servers) {
+            assert_eq!(send(&mut bench, &segment(family, n, flag::ACK)), server);
+        }
+        for n in 100..120 {
+            connect(&mut bench, family, n);
+        }
+        assert_active_after_flood(&mut bench, family, 120);
+    }
+}
+
+/// A table so small that some of the flows do not stand in their own set, but in its neighbour.
+fn crowded() -> Bench {
+    set_up(Bench::sized(Sizes { flows: 64, persistence: 64 }), Tracking::Full, round_robin)
+}
+
+/// How many flows there are then.
+const CROWD: u16 = 130;
+
+/// A SYN looks at the tags of the flow table only, which have to know each of its flows.
+#[test]
+fn a_syn_finds_its_flow_wherever_it_stands() {
+    for family in Family::ALL {
+        let mut bench = crowded();
+        let servers: Vec<_> = (0..CROWD).map(|n| connect(&mut bench, family, n)).collect();
+        for (n, &server) in (0..).zip(&servers) {
+            assert_eq!(send(&mut bench, &segment(family, n, flag::SYN)), server, "{family}: flow {n}");
+        }
+    }
+}
+
+#[test]
+fn a_flood_leaves_a_port_to_its_next_connection() {
+    for family in Family::ALL {
+        let mut bench = crowded();
+        for n in 0..CROWD {
+            connect(&mut bench, family, n);
+        }
+        flood_of_syns(&mut bench, family);
+        for n in 0..CROWD {
+            send(&mut bench, &segment(family, n, flag::RST));
+            // The server before may have been any of them.
+            connect(&mut bench, family, n);
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_datagrams_does_not_move_known_flows() {
+    for family in Family::ALL {
+        let mut bench = crowded();
+        let to = scene::vip(family, UDP_PORT);
+        let datagram = |n| Frame::udp(scene::client(family, n), to);
+        let mut known = BTreeMap::new();
+        for n in 0..CROWD {
+            let server = send(&mut bench, &datagram(n));
+            let without = count(&mut bench, Event::FlowUnrecorded);
+            assert_eq!(send(&mut bench, &datagram(n)), server);
+            // Both its sets may be full.
+            if count(&mut bench, Event::FlowUnrecorded) == without {
+                known.insert(n, server);
+            }
+        }
+        assert!(known.len() > usize::from(CROWD / 2));
+        flood(&mut bench, family, |client| Frame::udp(client, to));
+        for (n, server) in known {
+            assert_eq!(send(&mut bench, &datagram(n)), server, "{family}: flow {n}");
+        }
+    }
 }

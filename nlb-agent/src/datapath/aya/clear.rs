@@ -69,6 +69,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         egresses,
         flows,
         flow_links,
+        flow_tags,
         half_open,
         conn_sets: [conn_sets_v4, conn_sets_v6],
         conns_v4,
@@ -95,6 +96,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     egresses.fill_with_zeroes();
     flows.fill_with_zeroes();
     flow_links.fill_with_zeroes();
+    flow_tags.fill_with_zeroes();
     half_open.fill_with_zeroes();
     conn_sets_v4.fill_with_zeroes();
     conn_sets_v6.fill_with_zeroes();

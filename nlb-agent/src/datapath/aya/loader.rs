@@ -20,7 +20,7 @@ use nix::{
     },
 };
 use nlb_common::abi::{
-    LAYOUT_VERSION,
+    LAYOUT_VERSION, flow,
     maps::{
         FLOW_MASK, HASH_SEED, OPEN_V4, OPEN_V6, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets,
         name, persistence_sets, programs,
@@ -111,6 +111,7 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     loader.override_global(HASH_SEED, &hash_seed, true).override_global(FLOW_MASK, &flow_mask, true);
     loader.override_global(PERSISTENCE_MASK, &persistence_mask, true);
     loader.map_max_entries(name::FLOWS, flow_sets).map_max_entries(name::FLOW_LINKS, flow_sets);
+    loader.map_max_entries(name::FLOW_TAGS, flow::pair(flow_sets));
     loader.map_max_entries(name::PERSISTENCE, persistence_sets);
     let redirect_to_self =
         u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));

@@ -13,8 +13,11 @@ use super::{mapped::Mapped, words};
 
 /// The kernel's `CONFIG_HZ`: all that it offers on the machines nlb is for.
 const RATES: [u64; 4] = [100, 250, 300, 1000];
-/// Long enough for a few jiffies of the longest kind.
+/// How long the agent waits between two samples at first. Each is late by up to a jiffy on a machine that is busy elsewhere,
+/// so that it may take longer, ...
 const SPAN: Duration = Duration::from_millis(50);
+/// ... which is tried so often, twice as long each time. After all of them it has been 75 jiffies of the longest kind.
+const SPANS: u32 = 4;
 /// How often a sample is taken that a tick fell into.
 const TRIES: u32 = 8;
 /// By how many jiffies the program's clock may be off before it is set anew.
@@ -80,12 +83,16 @@ fn offset(Sample { jiffies, nanos }: Sample, jiffy: u64) -> u64 {
 
 /// Nanoseconds of a jiffy, the same for a kernel's whole life.
 fn jiffy(ebpf: &mut Ebpf, clock: &Mapped<Clock>) -> Option<u64> {
-    static JIFFY: OnceLock<Option<u64>> = OnceLock::new();
-    *JIFFY.get_or_init(|| {
-        let first = sample(ebpf, clock)?;
-        thread::sleep(SPAN);
+    static JIFFY: OnceLock<u64> = OnceLock::new();
+    if let Some(&known) = JIFFY.get() {
+        return Some(known);
+    }
+    let first = sample(ebpf, clock)?;
+    let found = (0..SPANS).find_map(|doubled| {
+        thread::sleep(SPAN * 2_u32.pow(doubled));
         length(first, sample(ebpf, clock)?)
-    })
+    })?;
+    Some(*JIFFY.get_or_init(|| found))
 }
 
 /// The length that explains two samples; `None`: none of those there are.

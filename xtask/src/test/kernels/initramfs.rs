@@ -124,7 +124,7 @@ mod tests {
         let tests = lines.iter().position(|line| *line == "/bin/kernel-tests '--test-threads=1' 'load' 2>&1");
         let end = lines.iter().position(|line| *line == "echo nlb-kernels: exit $status");
         assert!(tests.unwrap() < end.unwrap(), "{script}");
-        assert!(script.contains("LD_LIBRARY_PATH=/lib:/lib64\n"), "{script}");
+        assert!(script.contains(" LD_LIBRARY_PATH=/lib:/lib64 "), "{script}");
         let status = Command::new("sh").args(["-n", "-c", &script]).stdin(Stdio::null()).status().unwrap();
         assert!(status.success(), "{script}");
     }

@@ -1,0 +1,69 @@
+//! First packets of TCP flows, where a glance tells that they are just that: all but a few, in a flood or not. What is not
+//! that plain is left to [`crate::route`], which begins anew.
+
+use nlb_common::{
+    abi::flow::{Value, state},
+    event::Event,
+    flow_set::{self, New},
+};
+
+use crate::{
+    clock, counters,
+    family::{Tables, Words},
+    flow::{self, Room},
+    forward::Arrival,
+    ledger::Book,
+    listener,
+    maps::BACKENDS,
+    schedule::{self, Numbered, Request},
+};
+
+/// The server of a SYN. `None`: it takes more to know.
+#[inline(always)]
+pub(crate) fn server<F: Tables>(arrival: &Arrival<'_, F>) -> Option<Numbered> {
+    let Words(high, low) = arrival.client();
+    let at = u64::from(arrival.listener.number) | (F::SERVICE_INDEX as u64) << 32;
+    let number = open_flow(arrival.key().0, arrival.hash, high, low, at);
+    if number == 0 {
+        return None;
+    }
+    counters::connection(arrival.listener.number, number);
+    Some((number, BACKENDS.get_ptr(number)?))
+}
+
+/// [`server`] in scalars, because the verifier looks at it by itself: key and hash of the flow, the client's address,
+/// listener and family; 0: it takes more to know.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn open_flow(key: u64, hash: u64, high: u64, low: u64, at: u64) -> u32 {
+    open(key, hash, Words(high, low), at).unwrap_or(0)
+}
+
+#[inline(always)]
+fn open(key: u64, hash: u64, client: Words, at: u64) -> Option<u32> {
+    if flow::may_be_recorded(hash) {
+        return None;
+    }
+    let (number, family) = (at as u32, (at >> 32) as usize & 1);
+    let listener = listener::at(number)?;
+    let half_open = flow::half_open(hash)?;
+    let now = clock::now();
+    let pressed = match flow::room(half_open, key, now) {
+        Room::Free => false,
+        Room::Full => true,
+        Room::Unsure => return None,
+    };
+    if listener.is_closed_to_new() {
+        return None;
+    }
+    let request = Request { client, hash, listener: number, family, pressed };
+    let backend = schedule::choose_by_slot(&request, listener, now)?;
+    if pressed {
+        // Its next segment goes by the ring, too.
+        counters::event(Event::SynUnrecorded);
+    } else if let Some(place) = flow_set::claim(half_open, &Book, Value::is_free) {
+        let value = Value::new(state::HALF_OPEN, number, backend, now);
+        flow_set::fill(half_open, place, New { key, value, link: 0 }, &Book);
+    }
+    Some(backend)
+}
