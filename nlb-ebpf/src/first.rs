@@ -2,9 +2,13 @@
 //! that plain is left to [`crate::route`], which begins anew.
 
 use nlb_common::{
-    abi::flow::{Value, state},
+    abi::{
+        flow::{Value, state},
+        listener::tracking,
+    },
     event::Event,
     flow_set::{self, New},
+    verdict::Verdict,
 };
 
 use crate::{
@@ -15,23 +19,42 @@ use crate::{
     ledger::Book,
     listener,
     maps::BACKENDS,
-    schedule::{self, Numbered, Request},
+    outcome::{OPEN_FLOW, Outcome, Step},
+    packet::Packet,
+    schedule::{self, Request},
+    tunnel,
 };
 
-/// The server of a SYN. `None`: it takes more to know.
+/// Whether a packet is a SYN, and its flow one that the flow table will know.
 #[inline(always)]
-pub(crate) fn server<F: Tables>(arrival: &Arrival<'_, F>) -> Option<Numbered> {
-    let Words(high, low) = arrival.client();
-    let at = u64::from(arrival.listener.number) | (F::SERVICE_INDEX as u64) << 32;
-    let number = open_flow(arrival.key().0, arrival.hash, high, low, at);
-    if number == 0 {
-        return None;
-    }
-    counters::connection(arrival.listener.number, number);
-    Some((number, BACKENDS.get_ptr(number)?))
+pub(crate) fn is_for<F: Tables>(arrival: &Arrival<'_, F>) -> bool {
+    arrival.is_tcp()
+        && arrival.packet.transport.flags.opens()
+        && arrival.packet.network.hops > 1
+        && arrival.listener.tracking() == tracking::FULL
 }
 
-/// [`server`] in scalars, because the verifier looks at it by itself: key and hash of the flow, the client's address,
+/// Takes it to a server, if that is plain, or else leaves it to [`crate::open`].
+#[inline(always)]
+pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    let Words(high, low) = arrival.client();
+    let (ctx, listener) = (arrival.packet.ctx, arrival.listener.number);
+    let at = u64::from(listener) | (F::SERVICE_INDEX as u64) << 32;
+    let number = open_flow(arrival.key().0, arrival.hash, high, low, at);
+    if number == 0 {
+        return Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
+    }
+    counters::connection(listener, number);
+    // Parsed anew, so that nothing has to be kept over the call, for which other packets would pay, too.
+    let failed = Outcome::drop(Verdict::DropInternal);
+    let packet = Packet::<F>::plain(ctx).ok_or(failed)?;
+    let backend = BACKENDS.get_ptr(number).ok_or(failed)?;
+    let next_hop = packet.next_hop(backend)?;
+    counters::packet(listener, number, packet.frame.len());
+    tunnel::send(&packet, backend, next_hop)
+}
+
+/// The server of a SYN, in scalars, because the verifier looks at it by itself: key and hash of the flow, the client's address,
 /// listener and family; 0: it takes more to know.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -19,7 +19,7 @@ use nlb_common::{
 use crate::{
     clock, config, counters,
     family::{Tables, Words},
-    first, flow,
+    flow,
     listener::{self, Listening},
     nat,
     outcome::{OPEN_FLOW, Outcome, RESET, Step},
@@ -36,8 +36,6 @@ pub(crate) struct Arrival<'a, F: Tables> {
     pub listener: Listening,
     /// The flow's hash.
     pub hash: u64,
-    /// The time.
-    pub now: Ticks,
 }
 
 impl<'a, F: Tables> Arrival<'a, F> {
@@ -46,7 +44,7 @@ impl<'a, F: Tables> Arrival<'a, F> {
     pub(crate) fn at(packet: Packet<'a, F>, listener: Listening, hasher: Hasher) -> Self {
         let (client, port) = (packet.network.source, packet.transport.source);
         let hash = hasher.with_client(client, port, config::hash_seed());
-        Self { packet, listener, hash, now: clock::now() }
+        Self { packet, listener, hash }
     }
 
     /// The same once more, in a stack frame of its own.
@@ -55,6 +53,12 @@ impl<'a, F: Tables> Arrival<'a, F> {
         let packet = Packet::parse(ctx)?;
         let (listener, hasher) = listener::find::<F>(&packet.destination())?;
         Some(Self::at(packet, listener, hasher))
+    }
+
+    /// The time; not every packet needs it.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> Ticks {
+        clock::now()
     }
 
     /// What identifies the flow.
@@ -134,14 +138,14 @@ fn ring_slot<F: Tables>(arrival: &Arrival<'_, F>) -> Slot {
 /// Nothing is remembered: the ring decides.
 #[inline(always)]
 fn by_ring<F: Tables>(arrival: &Arrival<'_, F>, slot: Slot, tracking: u32) -> Step<Numbered> {
-    if arrival.listener.is_closed_to_new() && arrival.packet.transport.flags.opens() {
+    if arrival.packet.transport.flags.opens() && arrival.listener.is_closed_to_new() {
         return Err(Outcome::drop(Verdict::DropListenerDisabled));
     }
     let number = u32::from(slot.current());
-    if let Some(backend) = schedule::serving(number, arrival.now) {
+    if let Some(backend) = schedule::serving_now(number) {
         return Ok(backend);
     }
-    let state = schedule::state(number, arrival.now);
+    let state = schedule::state(number, arrival.now());
     if tracking == tracking::TRANSITION && state != state::FREE {
         return Err(expired(state));
     }
@@ -154,7 +158,7 @@ fn recorded<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Numbered> {
     let open = Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
     let flags = arrival.packet.transport.flags;
     if arrival.is_tcp() && flags.opens() {
-        return first::server(arrival).ok_or(Outcome::new(Verdict::Forward, OPEN_FLOW));
+        return open;
     }
     let key = arrival.key();
     // Who stands in the set's neighbour, as few do, is found by the rest.
@@ -164,11 +168,11 @@ fn recorded<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Numbered> {
     if seen.state() != flow_state::ESTABLISHED {
         return open;
     }
-    let backend = schedule::serving(seen.backend(), arrival.now);
-    let Some(backend) = backend else {
+    let now = arrival.now();
+    let Some(backend) = schedule::serving(seen.backend(), now) else {
         return open;
     };
-    flow::touch(place, seen, arrival.now);
+    flow::touch(place, seen, now);
     if flags.ends() {
         flow::note_end(key.0, arrival.hash, flags.0.into());
     }

@@ -52,7 +52,7 @@ pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> 
     };
     let next_hop = arrival.packet.next_hop(route.backend)?;
     let flags = arrival.packet.transport.flags;
-    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now());
     note_return_path::<F>(&arrival.packet, entry)?;
     send(arrival, &route, next_hop)
 }
@@ -70,7 +70,7 @@ fn route<F: Tables>(
     if !conn::unchanged::<F>(entry, status) {
         return None;
     }
-    let (_, backend) = schedule::serving(number, arrival.now)?;
+    let (_, backend) = schedule::serving(number, arrival.now())?;
     Some(Route { number, backend, server, index })
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if !conn::unchanged::<F>(entry, status) {
         return new;
     }
-    let state = schedule::state(number, arrival.now);
+    let state = schedule::state(number, arrival.now());
     if state != state::SERVING {
         conn::close::<F>(entry, index, status);
         if arrival.is_tcp() && !flags.opens() {
@@ -110,7 +110,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if completes {
         hold::<F>(arrival, index, entry, status, number);
     }
-    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now);
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now());
     note_return_path::<F>(&arrival.packet, entry)?;
     send(arrival, &route, arrival.packet.next_hop(route.backend)?)
 }
@@ -141,7 +141,7 @@ pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
         pressed: false,
     };
     let no_backend = Outcome::drop(Verdict::DropNoBackend);
-    let chosen = schedule::serving(request.choose()?, arrival.now).ok_or(no_backend)?;
+    let chosen = schedule::serving(request.choose()?, arrival.now()).ok_or(no_backend)?;
     let (number, _) = chosen;
     let (index, entry, published) = connect::<F>(arrival, chosen)?;
     if !F::name(arrival.hash, index) {
@@ -174,7 +174,7 @@ fn connect<F: Tables>(
     conn.return_to = return_to;
     conn.return_from = return_from;
     conn.return_via = return_via;
-    conn.last_seen = arrival.now.0;
+    conn.last_seen = arrival.now().0;
     conn.digest = conn_set::digest(arrival.hash);
     conn.backend = number;
     conn.listener = arrival.listener.number;

@@ -7,6 +7,7 @@ use nlb_common::packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype};
 
 use crate::{
     family::Tables,
+    first,
     forward::{self, Arrival},
     listener::{self, First},
     maps::PROGRAMS,
@@ -42,7 +43,10 @@ fn run_as<F: Tables>(ctx: &XdpContext) -> Outcome {
 fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let packet = Packet::<F>::plain(ctx).ok_or(Outcome::rest())?;
     match listener::first::<F>(&packet.destination()) {
-        First::Found(listener, hasher) => forward::run(&Arrival::at(packet, listener, hasher)),
+        First::Found(listener, hasher) => {
+            let arrival = Arrival::at(packet, listener, hasher);
+            if first::is_for(&arrival) { first::run(&arrival) } else { forward::run(&arrival) }
+        }
         First::Nobody => unheard(&packet),
         First::Unsure => Err(Outcome::rest()),
     }

@@ -57,7 +57,7 @@ fn open<F: Tables>(arrival: &Arrival<'_, F>, pressed: bool) -> Step<Found> {
     let (client, hash, listener) = (arrival.client(), arrival.hash, arrival.listener.number);
     let request = schedule::Request { client, hash, listener, family: F::SERVICE_INDEX, pressed };
     let backend = request.choose()?;
-    let first = Value::new(flow_state::HALF_OPEN, listener, backend, arrival.now);
+    let first = Value::new(flow_state::HALF_OPEN, listener, backend, arrival.now());
     flow::insert_half_open(hash, arrival.key().0, first.0);
     Ok(Found { backend, is_new: true })
 }

@@ -26,7 +26,17 @@ impl AyaDatapath {
     /// # Errors
     /// A map cannot be read or written.
     pub fn clear(&mut self) -> Result<(), DatapathError> {
-        let Self { ebpf: _, maps, arena, clock: _, hash_seed: _, reserved, interfaces: _, _pins: _ } = self;
+        let Self {
+            ebpf: _,
+            maps,
+            arena,
+            clock: _,
+            hash_seed: _,
+            verified_instructions: _,
+            reserved,
+            interfaces: _,
+            _pins: _,
+        } = self;
         clear_counters(maps)?;
         clear_tables(maps)?;
         *arena = Arena::new(maps.arena.len(), []);

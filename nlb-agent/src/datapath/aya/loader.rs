@@ -51,6 +51,8 @@ pub(super) struct Loaded {
     pub(super) hash_seed: u64,
     /// Whether the maps are those of an earlier agent.
     pub(super) adopted: bool,
+    /// Of all programs together; `None`: the kernel does not tell.
+    pub(super) verified_instructions: Option<u32>,
 }
 
 impl PinDirectory {
@@ -140,7 +142,7 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     if pinned.is_none() {
         write_meta(&mut ebpf, hash_seed)?;
     }
-    Ok(Loaded { ebpf, hash_seed, adopted: pinned.is_some() })
+    Ok(Loaded { ebpf, hash_seed, adopted: pinned.is_some(), verified_instructions: instructions })
 }
 
 /// How many entries a pinned map has; `None` if there is none yet.

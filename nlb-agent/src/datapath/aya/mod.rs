@@ -83,6 +83,7 @@ pub struct AyaDatapath {
     arena: Arena,
     clock: Clock,
     hash_seed: u64,
+    verified_instructions: Option<u32>,
     reserved: [Reserved; 2],
     interfaces: Vec<InterfaceStatus>,
     /// Last, so that the directory stays locked as long as anything above is used.
@@ -109,7 +110,7 @@ impl AyaDatapath {
     pub fn load(options: &Options) -> Result<Self, DatapathError> {
         links::ensure_exist(&options.interfaces)?;
         let pins = PinDirectory::open(&options.bpffs)?;
-        let Loaded { mut ebpf, hash_seed, adopted } = loader::load(&pins, options)?;
+        let Loaded { mut ebpf, hash_seed, adopted, verified_instructions } = loader::load(&pins, options)?;
         let maps = Maps::open(&mut ebpf)?;
         time::set(&mut ebpf, &maps.clock);
         let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
@@ -120,6 +121,7 @@ impl AyaDatapath {
             arena,
             clock: Clock::start(),
             hash_seed,
+            verified_instructions,
             reserved: Default::default(),
             interfaces: Vec::new(),
             _pins: pins,
@@ -134,6 +136,12 @@ impl AyaDatapath {
     /// The object has no such program.
     pub fn program(&mut self) -> Result<&mut Xdp, DatapathError> {
         loader::program(&mut self.ebpf)
+    }
+
+    /// How many instructions the verifier went through, in all programs together; `None`: the kernel is older than 5.16.
+    #[must_use]
+    pub fn verified_instructions(&self) -> Option<u32> {
+        self.verified_instructions
     }
 
     /// The program's own log; `None` once it was taken.
