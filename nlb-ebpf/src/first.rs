@@ -64,29 +64,40 @@ pub(crate) extern "C" fn open_flow(key: u64, hash: u64, high: u64, low: u64, at:
 
 #[inline(always)]
 fn open(key: u64, hash: u64, client: Words, at: u64) -> Option<u32> {
-    if flow::may_be_recorded(hash) {
-        return None;
-    }
     let (number, family) = (at as u32, (at >> 32) as usize & 1);
     let listener = listener::at(number)?;
     let half_open = flow::half_open(hash)?;
     let now = clock::now();
-    let pressed = match flow::room(half_open, key, now) {
-        Room::Free => false,
-        Room::Full => true,
-        Room::Unsure => return None,
-    };
-    if listener.is_closed_to_new() {
+    let room = flow::room(half_open, key, now);
+    // After that: a flow that becomes established is in the flow table before it leaves the half-open ones.
+    if flow::may_be_recorded(hash) || listener.is_closed_to_new() {
         return None;
     }
-    let request = Request { client, hash, listener: number, family, pressed };
-    let backend = schedule::choose_by_slot(&request, listener, now)?;
-    if pressed {
-        // Its next segment goes by the ring, too.
-        counters::event(Event::SynUnrecorded);
-    } else if let Some(place) = flow_set::claim(half_open, &Book, Value::is_free) {
-        let value = Value::new(state::HALF_OPEN, number, backend, now);
-        flow_set::fill(half_open, place, New { key, value, link: 0 }, &Book);
+    let choose = |pressed| {
+        let request = Request { client, hash, listener: number, family, pressed };
+        schedule::choose_by_slot(&request, listener, now)
+    };
+    match room {
+        Room::Free => {
+            // Before the choice, which takes a turn.
+            let place = flow_set::claim(half_open, &Book, Value::is_free)?;
+            let Some(backend) = choose(false) else {
+                flow_set::clear(place);
+                return None;
+            };
+            let value = Value::new(state::HALF_OPEN, number, backend, now);
+            flow_set::fill(half_open, place, New { key, value, link: 0 }, &Book);
+            Some(backend)
+        }
+        Room::Full => {
+            let backend = choose(true)?;
+            // Who asks the kernel for the way begins anew, and this would be counted twice.
+            schedule::has_next_hop(backend).then(|| {
+                // Its next segment goes by the ring, too.
+                counters::event(Event::SynUnrecorded);
+                backend
+            })
+        }
+        Room::Other => None,
     }
-    Some(backend)
 }

@@ -25,8 +25,8 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Sets {
     set: *mut FlowSet,
-    /// `None`: its flows have no links.
-    links: Option<u32>,
+    /// Of a set of `FLOWS`; `None`: the flows of the others have no links and no tags.
+    index: Option<u32>,
 }
 
 /// An entry of either table.
@@ -41,7 +41,7 @@ impl Sets {
 
     #[inline(always)]
     fn link_of(self, way: usize) -> Option<*mut u32> {
-        let links: *mut Links = FLOW_LINKS.get_ptr_mut(self.links?)?;
+        let links: *mut Links = FLOW_LINKS.get_ptr_mut(self.index?)?;
         // SAFETY: as above.
         Some(unsafe { links.cast::<u32>().add(way) })
     }
@@ -108,7 +108,7 @@ pub(crate) fn sets(hash: u64) -> Option<[Sets; 2]> {
 
 #[inline(always)]
 fn at(index: u32) -> Option<Sets> {
-    Some(Sets { set: FLOWS.get_ptr_mut(index)?, links: Some(index) })
+    Some(Sets { set: FLOWS.get_ptr_mut(index)?, index: Some(index) })
 }
 
 /// The set of a half-open flow.
@@ -116,7 +116,7 @@ fn at(index: u32) -> Option<Sets> {
 pub(crate) fn half_open(hash: u64) -> Option<[Sets; 1]> {
     // Other bits than those of the flow table's set: two flows that meet there need not meet here.
     let index = (hash >> 40) as u32 % HALF_OPEN_SETS;
-    Some([Sets { set: HALF_OPEN.get_ptr_mut(index)?, links: None }])
+    Some([Sets { set: HALF_OPEN.get_ptr_mut(index)?, index: None }])
 }
 
 /// Notes the time of a packet.
@@ -219,7 +219,7 @@ pub(crate) extern "C" fn insert_flow(hash: u64, key: u64, value: u64, link: u32)
 /// Leaves the tag of a flow's hash for an entry that is the caller's own.
 #[inline(always)]
 fn tag(place: Entry, hash: u64) {
-    let Some(index) = place.set.links else {
+    let Some(index) = place.set.index else {
         return;
     };
     if let Some(tags) = FLOW_TAGS.get_ptr_mut(flow::pair(index)) {
@@ -228,7 +228,8 @@ fn tag(place: Entry, hash: u64) {
     }
 }
 
-/// Whether a flow may be in the flow table; if not it is not.
+/// Whether a flow may be in the flow table; `false`: it is not. A tag that a flow of old left behind may deceive it, one time
+/// in 30 at worst.
 #[inline(always)]
 pub(crate) fn may_be_recorded(hash: u64) -> bool {
     let index = flow::set_index(hash, config::flow_mask());
@@ -304,8 +305,8 @@ pub(crate) enum Room {
     Free,
     /// None: all places are those of half-open flows that may yet be established.
     Full,
-    /// The flow is in there, or something else is.
-    Unsure,
+    /// The flow is in there, or what is there may go.
+    Other,
 }
 
 /// What the set of a half-open flow has for it.
@@ -322,7 +323,7 @@ pub(crate) fn room([set]: [Sets; 1], key: u64, now: Ticks) -> Room {
     match (known, free) {
         (false, true) => Room::Free,
         (false, false) if taken == flow::WAYS => Room::Full,
-        _ => Room::Unsure,
+        _ => Room::Other,
     }
 }
 

@@ -142,7 +142,7 @@ fn by_ring<F: Tables>(arrival: &Arrival<'_, F>, slot: Slot, tracking: u32) -> St
         return Err(Outcome::drop(Verdict::DropListenerDisabled));
     }
     let number = u32::from(slot.current());
-    if let Some(backend) = schedule::serving_now(number) {
+    if let Some(backend) = schedule::serving_untimed(number) {
         return Ok(backend);
     }
     let state = schedule::state(number, arrival.now());

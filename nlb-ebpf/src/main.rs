@@ -1,9 +1,10 @@
 //! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
 //!
-//! The packet's way: [`plain`] does what most packets need, [`pipeline`] all else. One of them parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet
-//! to its server, as [`flow`] (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`]
-//! and [`route`]: [`persistence`] and [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers
-//! what has no future, [`tunnel`] and [`transmit`] send. [`ledger`] counts connections.
+//! The packet's way: [`plain`] does what most packets need, with [`first`] for SYNs, [`pipeline`] all else. One of them
+//! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
+//! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
+//! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
+//! [`tunnel`] and [`transmit`] send. [`ledger`] counts connections.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -56,7 +57,7 @@ fn nlb(ctx: XdpContext) -> u32 {
     done_or_rest(&ctx, plain::run(&ctx))
 }
 
-/// First packets of IPv4 flows through tunnels, and whatever else may change what is known of them.
+/// First packets of IPv4 flows through tunnels that [`first`] leaves, and whatever else may change what is known of a flow.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_open_v4(ctx: XdpContext) -> u32 {

@@ -9,6 +9,7 @@ use nlb_common::{
     be::Be16,
     packet::{Macs, translate},
     tcp::{Direction, State},
+    ticks::Ticks,
     verdict::Verdict,
 };
 
@@ -47,30 +48,26 @@ pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> 
     if state.is_half_open() || !state.is_active() {
         return open;
     }
-    let Some(route) = route::<F>(arrival, index, entry, status) else {
+    let now = arrival.now();
+    let Some(route) = route::<F>(now, index, entry, status) else {
         return open;
     };
     let next_hop = arrival.packet.next_hop(route.backend)?;
     let flags = arrival.packet.transport.flags;
-    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now());
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, now);
     note_return_path::<F>(&arrival.packet, entry)?;
     send(arrival, &route, next_hop)
 }
 
 /// The route of a connection whose server's time is not over.
 #[inline(always)]
-fn route<F: Tables>(
-    arrival: &Arrival<'_, F>,
-    index: u32,
-    entry: Entry<F>,
-    status: Status,
-) -> Option<Route<F>> {
+fn route<F: Tables>(now: Ticks, index: u32, entry: Entry<F>, status: Status) -> Option<Route<F>> {
     // SAFETY: a map value; should it be rewritten meanwhile, `unchanged` tells.
     let (server, number) = unsafe { (((*entry).server, (*entry).server_port), (*entry).backend) };
     if !conn::unchanged::<F>(entry, status) {
         return None;
     }
-    let (_, backend) = schedule::serving(number, arrival.now())?;
+    let (_, backend) = schedule::serving(number, now)?;
     Some(Route { number, backend, server, index })
 }
 
@@ -92,7 +89,8 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if !conn::unchanged::<F>(entry, status) {
         return new;
     }
-    let state = schedule::state(number, arrival.now());
+    let now = arrival.now();
+    let state = schedule::state(number, now);
     if state != state::SERVING {
         conn::close::<F>(entry, index, status);
         if arrival.is_tcp() && !flags.opens() {
@@ -102,7 +100,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
         F::unname(arrival.hash, index);
         return new;
     }
-    let Some(route) = route::<F>(arrival, index, entry, status) else {
+    let Some(route) = route::<F>(now, index, entry, status) else {
         return new;
     };
     let completes = status.state().after(Direction::Forward, flags) == State::ESTABLISHED
@@ -110,7 +108,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if completes {
         hold::<F>(arrival, index, entry, status, number);
     }
-    conn::touch::<F>(entry, index, status, Direction::Forward, flags, arrival.now());
+    conn::touch::<F>(entry, index, status, Direction::Forward, flags, now);
     note_return_path::<F>(&arrival.packet, entry)?;
     send(arrival, &route, arrival.packet.next_hop(route.backend)?)
 }

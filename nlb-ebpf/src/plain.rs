@@ -1,6 +1,6 @@
 //! The way of most packets: untagged, without options, for nobody here or of a flow that is known and goes on. It is that
-//! of [`crate::pipeline`], compiled for headers that lie where they mostly do and without a single call, which costs more
-//! than most that could be called. Whatever turns out to need more is left as it is for the pipeline.
+//! of [`crate::pipeline`], compiled for headers that lie where they mostly do and without a call, which costs more than most
+//! that could be called, but for SYNs ([`crate::first`]). Whatever turns out to need more is left as it is for the pipeline.
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype};

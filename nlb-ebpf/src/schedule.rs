@@ -2,7 +2,7 @@
 
 use nlb_common::{
     abi::{
-        backend::{self, Backend, eligibility},
+        backend::{self, Backend, NextHop, eligibility},
         persistence::Owner,
         ring::{self, Slot},
         service::{MAX_MEMBERS, Member, Picks, Service, Stretch, V4, kind},
@@ -112,12 +112,21 @@ pub(crate) fn serving(number: u32, now: Ticks) -> Option<Numbered> {
 
 /// As [`serving`], for who needs the time for nothing else: it is a matter of backends that drain.
 #[inline(always)]
-pub(crate) fn serving_now(number: u32) -> Option<Numbered> {
+pub(crate) fn serving_untimed(number: u32) -> Option<Numbered> {
     let entry = BACKENDS.get_ptr(number)?;
     // SAFETY: a map value, aligned.
     let state = unsafe { shared::read(&raw const (*entry).state) };
     let serves = state == backend::state::SERVING || state_of(entry, clock::now()) == backend::state::SERVING;
     if serves { Some((number, entry)) } else { None }
+}
+
+/// Whether the agent knows the way to a backend.
+#[inline(always)]
+pub(crate) fn has_next_hop(number: u32) -> bool {
+    // SAFETY: a map value, aligned.
+    let next_hop =
+        BACKENDS.get_ptr(number).map(|entry| unsafe { shared::read(&raw const (*entry).next_hop) });
+    next_hop.and_then(NextHop::egress_of).is_some()
 }
 
 /// A family's part of a listener's service.

@@ -38,7 +38,7 @@ fn ten_thousand_connections_through_tunnels_survive_a_syn_flood() {
     for event in ["FLOW_EVICTED", "FLOW_UNRECORDED"] {
         assert_eq!(during.event(event), 0, "{event}: {during:#?}");
     }
-    assert!(during.event("HALF_OPEN_EVICTED") > 0, "the flood never filled the table: {during:#?}");
+    assert!(during.event("SYN_UNRECORDED") > ENOUGH / 2, "the flood never filled the table: {during:#?}");
     assert!(during.table("FLOWS") >= CONNECTIONS as u64, "{during:#?}");
 }
 

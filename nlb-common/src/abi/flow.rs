@@ -214,7 +214,7 @@ pod!(FlowEntry, FlowSet);
 pub type Links = [u32; WAYS];
 
 /// What there is to know at a glance of a set and its neighbour: a byte of each entry's flow's hash, the even set's ways
-/// first. Array `FLOW_TAGS`, a thirty-second of the table, so that whether a flow may be in there is found out in the
+/// first. Array `FLOW_TAGS`, a sixteenth of the table, so that whether a flow may be in there is found out in the
 /// processor's cache and not in memory.
 ///
 /// Whoever owns an entry writes its tag before the flow is published, and nobody takes it away: a flow in the table

@@ -30,13 +30,16 @@ use crate::{
     scene::{self, SERVICE},
 };
 
-/// Ports of listeners: NAT, tunnels, and the steady flows' of either.
+/// Ports of listeners: NAT, tunnels, tunnels of a service whose clients do not stay, and the steady flows'.
 const NAT: u16 = scene::TCP_PORT;
 const TUNNEL: u16 = 90;
+const LOOSE: u16 = 92;
 const STEADY_NAT: u16 = 1080;
 const STEADY_TUNNEL: u16 = 1090;
 /// The service of the tunnels.
 const TUNNELS: ServiceId = ServiceId(2);
+/// The service of the tunnels whose clients do not stay.
+const LOOSES: ServiceId = ServiceId(3);
 /// What is added to the number of a backend for the same server through a tunnel.
 const THROUGH_TUNNEL: u32 = 6;
 /// The idle timeout of the crowd's flows, short enough to be over while others come.
@@ -78,17 +81,20 @@ pub(crate) fn changed(family: Family, index: usize, change: impl Fn(&mut Backend
     [Op::PutBackend(id, nat), Op::PutBackend(BackendId(id.0 + THROUGH_TUNNEL), tunnel)]
 }
 
-/// Both services on the servers of these indexes, with clients that stay with theirs.
-pub(crate) fn services(indexes: &[usize]) -> [Op; 2] {
-    [(SERVICE, 0), (TUNNELS, THROUGH_TUNNEL)].map(|(id, offset)| {
-        let mut service = Service { persistence: Some(Duration::from_secs(30)), ..Service::default() };
-        for family in Family::ALL {
-            let backends = scene::backends(family);
-            let wheel = indexes.iter().map(|&index| BackendId(backends[index].0 + offset)).collect();
-            service.picks[family.index()].turns = Turns::Wheel(wheel);
-        }
-        Op::PutService(id, service)
-    })
+/// All services on the servers of these indexes; the clients of all but one stay with theirs.
+pub(crate) fn services(indexes: &[usize]) -> [Op; 3] {
+    let stay = Some(Duration::from_secs(30));
+    [(SERVICE, 0, stay), (TUNNELS, THROUGH_TUNNEL, stay), (LOOSES, THROUGH_TUNNEL, None)].map(
+        |(id, offset, persistence)| {
+            let mut service = Service { persistence, ..Service::default() };
+            for family in Family::ALL {
+                let backends = scene::backends(family);
+                let wheel = indexes.iter().map(|&index| BackendId(backends[index].0 + offset)).collect();
+                service.picks[family.index()].turns = Turns::Wheel(wheel);
+            }
+            Op::PutService(id, service)
+        },
+    )
 }
 
 fn listeners() -> Vec<Op> {
@@ -96,6 +102,7 @@ fn listeners() -> Vec<Op> {
     let kinds = [
         (NAT, SERVICE, Tracking::Nat, SHORT),
         (TUNNEL, TUNNELS, Tracking::Full, SHORT),
+        (LOOSE, LOOSES, Tracking::Full, SHORT),
         (STEADY_NAT, SERVICE, Tracking::Nat, scene::IDLE),
         (STEADY_TUNNEL, TUNNELS, Tracking::Full, scene::IDLE),
     ];
@@ -225,7 +232,7 @@ impl Driver<'_> {
         let flow = Flow {
             family,
             protocol: self.random.one_of(&[Protocol::Tcp, Protocol::Tcp, Protocol::Tcp, Protocol::Udp]),
-            port: self.random.one_of(&[NAT, TUNNEL]),
+            port: self.random.one_of(&[NAT, TUNNEL, LOOSE]),
             client: client(family, n),
         };
         let path = self.paths.at(flow, n);

@@ -141,6 +141,7 @@ fn check(bench: &mut Bench, name: &str) -> FlowCounts {
         Err(wrong) => panic!("{name}: {wrong}"),
     };
     recount::links(bench);
+    recount::tags(bench);
     found
 }
 

@@ -10,7 +10,7 @@ use nlb_agent::datapath::{BackendId, Datapath as _, FlowCounts, aya::AyaDatapath
 use nlb_common::{
     abi::{
         conn::{self, Conn, Status},
-        flow::{FlowSet, Links, Value},
+        flow::{self, FlowSet, Key, Links, Tags, Value},
         maps::{MAX_SNATS, name},
         persistence::{self, PersistenceSet, Use},
     },
@@ -61,6 +61,21 @@ pub(crate) fn links(bench: &Bench) {
         }
     }
     assert_eq!(linked, BTreeMap::new(), "flows linked to what is no entry");
+}
+
+/// Every flow of the flow table has its tag, without which a SYN would not find it. Of IPv6 flows, whose keys tell their hash.
+#[track_caller]
+pub(crate) fn tags(bench: &Bench) {
+    let tags: Array<_, Tags> = open(bench, name::FLOW_TAGS);
+    for (set, FlowSet { entries }) in (0..).zip(all::<FlowSet>(bench, name::FLOWS)) {
+        for (way, entry) in entries.iter().enumerate() {
+            if Value(entry.value).is_live() && Key(entry.key).client_v4().is_none() {
+                let there = tags.get(&flow::pair(set), 0).unwrap().to_le_bytes()[flow::tag_byte(set, way)];
+                // The key is the hash, in all bits that the tag has.
+                assert_eq!(there, flow::tag(entry.key), "set {set}, way {way}");
+            }
+        }
+    }
 }
 
 /// The links of the active connections of the first SNAT address.

@@ -8,10 +8,10 @@ use std::{
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Datapath as _, Eligibility, Family, Forward, Op, Picks, Ring,
-        RingKey, Service, Tracking, Turns, aya::Sizes,
+        Backend, BackendId, BackendState, Datapath as _, Eligibility, Family, Forward, Listener, Op, Picks,
+        Ring, RingKey, Service, Tracking, Turns, aya::Sizes,
     },
-    model::OnDrainExpiry,
+    model::{OnDrainExpiry, Protocol},
     schedule::{Member, bits_for, identity, ring},
 };
 use nlb_common::{abi::ring::Slot, event::Event, ticks::Ticks, verdict::Verdict};
@@ -378,6 +378,12 @@ fn a_flood_of_syns_takes_nothing_from_established_flows_nor_from_new_clients() {
         }
         assert_eq!(count(&mut bench, Event::FlowEvicted), 0);
         assert_active_after_flood(&mut bench, family, 200);
+        let (id, listener) = scene::listener(family, Protocol::Tcp);
+        let closed = Listener { tracking: Tracking::Full, closed_to_new: true, ..listener };
+        bench.apply(&[Op::PutListener(id, closed)]);
+        for n in 300..400 {
+            bench.expect(&segment(family, n, flag::SYN), Verdict::DropListenerDisabled);
+        }
     }
 }
 

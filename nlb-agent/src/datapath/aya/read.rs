@@ -149,8 +149,13 @@ impl AyaDatapath {
         let persistence_entries = u64::from(sets.len()) * persistence::WAYS as u64;
         let entry = size_of::<flow::FlowEntry>();
         Ok(vec![
-            // An entry's link is a table of its own.
-            table(name::FLOWS, entry + size_of::<u32>(), flow_entries(flow_sets.len()), flows.used()?),
+            // An entry's link and its tag are tables of their own.
+            table(
+                name::FLOWS,
+                entry + size_of::<u32>() + size_of::<u8>(),
+                flow_entries(flow_sets.len()),
+                flows.used()?,
+            ),
             table(name::HALF_OPEN, entry, flow_entries(half_open_sets.len()), half_open.used()?),
             table(
                 name::PERSISTENCE,
