@@ -141,10 +141,12 @@ async fn follow(server: Namespace) {
     let mut watcher = Watcher(view);
 
     // On the link and through a gateway, without a packet from anybody else.
-    for (known, source) in known.into_iter().zip(["10.0.0.1", "2001:db8::1", "10.0.0.1"]) {
+    let expected = [("10.0.0.1", false), ("2001:db8::1", false), ("10.0.0.1", true)];
+    for (known, (source, routed)) in known.into_iter().zip(expected) {
         let resolution = watcher.until_mac(known, SERVER).await;
         let next_hop = NextHop { interface: index("veth0"), vlan: None, source_mac: BALANCER, mac: SERVER };
-        let expected = Resolution { next_hop: Some(next_hop), source: Some(address(source)), local: false };
+        let expected =
+            Resolution { next_hop: Some(next_hop), source: Some(address(source)), local: false, routed };
         assert_eq!(resolution, expected, "{known}");
     }
     let view = Arc::clone(&watcher.0.borrow());

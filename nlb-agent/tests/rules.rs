@@ -3,14 +3,15 @@
 
 mod agent;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use nlb_agent::{
     datapath::{FlowCounts, fake::FakeDatapath},
     health::{Health, Reason},
+    neigh::Resolution,
 };
 
-use self::agent::{Bench, SHOP, dir, restarted};
+use self::agent::{Bench, SHOP, dir, resolution, restarted, view};
 
 const FAILED: Health = Health::Unhealthy(Reason::ConnectFailed);
 
@@ -107,6 +108,32 @@ async fn a_backend_says_why_it_gets_no_new_connections() {
     bench.apply(&with("weight: 1, admin_state: enabled")).await;
     bench.flip("four/a", FAILED).await;
     assert!(bench.lines("backend 1 ")[0].contains(" serving unhealthy "), "{:?}", bench.lines("backend 1 "));
+}
+
+/// The MAC address that is known then is the router's, who would take the packets for its own.
+#[tokio::test(start_paused = true)]
+async fn behind_a_router_a_server_of_dsr_gets_nothing() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    let (server, known) = resolution("10.1.0.11", 1);
+    let with = |routed| {
+        let mut view = view();
+        view.resolutions.insert(server, Resolution { routed, ..known });
+        Arc::new(view)
+    };
+    bench.view.send_replace(with(true));
+    let dsr = shop("forwarding: dsr, scheduler: weighted_least_connections");
+    bench.apply(&dsr.replace("port: 80,", "port: 8080,").replace("port: 9090", "port: 8080")).await;
+    let found = bench.lines("backend 1 10.1.0.11:8080");
+    assert_eq!(found, ["backend 1 10.1.0.11:8080 serving eligible dsr unresolved"]);
+    assert_eq!(bench.lines("service 1 v4"), ["service 1 v4 fewest [2*192] ring by flow {2:8192}"]);
+    bench.view.send_replace(with(false));
+    bench
+        .expect(
+            "service 1 v4 fewest [1*64 2*192]",
+            &["service 1 v4 fewest [1*64 2*192] ring by flow {1:2048 2:6144}"],
+        )
+        .await;
 }
 
 /// A server put back in time gets its clients back: as long as entries name its number, nobody else gets that.

@@ -247,10 +247,43 @@ pub struct Outer<A> {
     pub destination: A,
     /// IPv4: the sum of the words that are the same for all packets of a backend: [`Family::tunnel_sum`].
     pub sum: u16,
+    /// What follows: an IP protocol number.
+    pub protocol: u8,
     /// Type of service or traffic class of the packet inside: ECN goes with it (RFC 6040, section 4.1).
     pub class: u8,
-    /// Length of the packet inside.
+    /// Length of what follows.
     pub payload_len: u16,
+}
+
+/// Generic UDP Encapsulation (draft-ietf-intarea-gue-09): a UDP header, and one of four bytes that says what is inside.
+pub mod gue {
+    use super::{Be16, Bytes, UDP_LEN};
+
+    /// The port of GUE (IANA).
+    pub const PORT: Be16 = Be16::new(6080);
+    /// Length of both headers.
+    pub const HEADER_LEN: usize = UDP_LEN + 4;
+
+    /// Writes both headers to the start of `header`; `None` if that is too short. `inside` is the IP protocol number of
+    /// the packet that follows, `len` the length of all three. The checksum is none, as tunnels may (RFC 6935, section 5).
+    #[inline(always)]
+    pub fn write(header: Bytes, source: Be16, inside: u8, len: u16) -> Option<()> {
+        let header = header.proven(HEADER_LEN)?;
+        header.write(0, source)?;
+        header.write(2, PORT)?;
+        header.write(4, Be16::new(len))?;
+        header.write(6, 0u16)?;
+        // Version 0, no optional fields, no flags.
+        header.write(8, [0, inside, 0, 0])
+    }
+
+    /// What is inside: an IP protocol number; `None`: it is not for GUE of version 0 without optional fields.
+    #[inline(always)]
+    pub fn read(segment: Bytes) -> Option<u8> {
+        let segment = segment.proven(HEADER_LEN)?;
+        let [version, inside] = segment.read::<[u8; 2]>(8)?;
+        (segment.read::<Be16>(2)? == PORT && version == 0).then_some(inside)
+    }
 }
 
 /// An address family: what differs between IPv4 and IPv6.
@@ -263,6 +296,8 @@ pub trait Family: Sized + 'static {
     const HEADER_LEN: usize;
     /// The EtherType.
     const ETHERTYPE: Be16;
+    /// Its IP protocol number, inside another packet.
+    const INSIDE: u8;
 
     /// Reads the header that a packet begins with.
     ///
@@ -302,10 +337,10 @@ pub trait Family: Sized + 'static {
         payload_len: u16,
     ) -> Option<()>;
 
-    /// What of an outer header's checksum is the same for all packets between two addresses.
-    fn tunnel_sum(source: Self::Address, destination: Self::Address) -> u16;
+    /// What of an outer header's checksum is the same for all packets of a protocol between two addresses.
+    fn tunnel_sum(source: Self::Address, destination: Self::Address, protocol: u8) -> u16;
 
-    /// Writes an outer header for a packet of the same family to the start of `header`; `None` if that is too short.
+    /// Writes an outer header to the start of `header`; `None` if that is too short.
     fn write_outer(header: Bytes, outer: &Outer<Self::Address>) -> Option<()>;
 }
 
@@ -327,6 +362,7 @@ impl Family for Ipv4 {
     const ADDRESSES: [usize; 2] = [12, 16];
     const HEADER_LEN: usize = Ipv4Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV4;
+    const INSIDE: u8 = protocol::IP_IN_IP;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V4>, Malformed> {
@@ -408,11 +444,11 @@ impl Family for Ipv4 {
         packet.write(16, destination)
     }
 
-    fn tunnel_sum(source: V4, destination: V4) -> u16 {
+    fn tunnel_sum(source: V4, destination: V4, protocol: u8) -> u16 {
         let mut sum = crate::checksum::Sum::new();
         sum.add_u16(u16::from_ne_bytes([0x45, 0]));
         sum.add_u16(DONT_FRAGMENT.raw());
-        sum.add_u16(u16::from_ne_bytes([OWN_HOPS, protocol::IP_IN_IP]));
+        sum.add_u16(u16::from_ne_bytes([OWN_HOPS, protocol]));
         source.add_to(&mut sum);
         destination.add_to(&mut sum);
         !sum.checksum()
@@ -421,11 +457,11 @@ impl Family for Ipv4 {
     #[inline(always)]
     fn write_outer(header: Bytes, outer: &Outer<V4>) -> Option<()> {
         let header = header.proven(Self::HEADER_LEN)?;
-        let Outer { source, destination, sum, class, payload_len } = *outer;
+        let Outer { source, destination, sum, protocol, class, payload_len } = *outer;
         let total_len = Be16::new(payload_len + Self::HEADER_LEN as u16).raw();
         let checksum = crate::checksum::of_three(sum, u16::from_ne_bytes([0, class]), total_len);
         // Identification 0: of no meaning with DF (RFC 6864, section 4.1).
-        let hops_protocol = u16::from_ne_bytes([OWN_HOPS, protocol::IP_IN_IP]);
+        let hops_protocol = u16::from_ne_bytes([OWN_HOPS, protocol]);
         header.write(0, u32::from(u16::from_ne_bytes([0x45, class])) | u32::from(total_len) << 16)?;
         header.write(4, u32::from(DONT_FRAGMENT.raw()) << 16)?;
         header.write(8, u32::from(hops_protocol) | u32::from(checksum) << 16)?;
@@ -467,6 +503,7 @@ impl Family for Ipv6 {
     const ADDRESSES: [usize; 2] = [8, 24];
     const HEADER_LEN: usize = Ipv6Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV6;
+    const INSIDE: u8 = protocol::IPV6_IN_IP;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V6>, Malformed> {
@@ -532,15 +569,15 @@ impl Family for Ipv6 {
         packet.write(24, destination)
     }
 
-    fn tunnel_sum(_source: V6, _destination: V6) -> u16 {
+    fn tunnel_sum(_source: V6, _destination: V6, _protocol: u8) -> u16 {
         0
     }
 
     #[inline(always)]
     fn write_outer(header: Bytes, outer: &Outer<V6>) -> Option<()> {
         let header = header.proven(Self::HEADER_LEN)?;
-        let Outer { source, destination, sum: _, class, payload_len } = *outer;
-        let hops_protocol = u16::from_ne_bytes([protocol::IPV6_IN_IP, OWN_HOPS]);
+        let Outer { source, destination, sum: _, protocol, class, payload_len } = *outer;
+        let hops_protocol = u16::from_ne_bytes([protocol, OWN_HOPS]);
         header.write(0, u32::from_ne_bytes([0x60 | class >> 4, class << 4, 0, 0]))?;
         header.write(4, u32::from(Be16::new(payload_len).raw()) | u32::from(hops_protocol) << 16)?;
         header.write(8, source)?;

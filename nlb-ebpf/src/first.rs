@@ -1,6 +1,7 @@
 //! First packets of TCP flows, where a glance tells that they are just that: all but a few, in a flood or not. What is not
 //! that plain is left to [`crate::route`], which begins anew.
 
+use aya_ebpf::programs::XdpContext;
 use nlb_common::{
     abi::{
         flow::{Value, state},
@@ -40,12 +41,26 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let Words(high, low) = arrival.client();
     let (ctx, listener) = (arrival.packet.ctx, arrival.listener.number);
     let at = u64::from(listener) | (F::SERVICE_INDEX as u64) << 32;
-    let number = open_flow(arrival.key().0, arrival.hash, high, low, at);
-    if number == 0 {
+    let answer = open_flow(arrival.key().0, arrival.hash, high, low, at);
+    if answer == 0 {
         return Err(Outcome::new(Verdict::Forward, OPEN_FLOW));
     }
+    let number = answer & !UNRECORDED;
+    if answer & UNRECORDED != 0 {
+        let outcome = send::<F>(ctx, listener, number)?;
+        // Not before: what is left to the rest begins anew.
+        counters::event(Event::SynUnrecorded);
+        counters::connection(listener, number);
+        return Ok(outcome);
+    }
     counters::connection(listener, number);
-    // Parsed anew, so that nothing has to be kept over the call, for which other packets would pay, too.
+    send::<F>(ctx, listener, number)
+}
+
+/// Sends a plain packet to a backend. It is parsed anew, so that nothing of it has to be kept over the calls that found the
+/// backend: what is kept the compiler stores early, for packets that need no calls, too.
+#[inline(always)]
+pub(crate) fn send<F: Tables>(ctx: &XdpContext, listener: u32, number: u32) -> Step<Outcome> {
     let failed = Outcome::drop(Verdict::DropInternal);
     let packet = Packet::<F>::plain(ctx).ok_or(failed)?;
     let backend = BACKENDS.get_ptr(number).ok_or(failed)?;
@@ -53,6 +68,9 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     counters::packet(listener, number, packet.frame.len());
     tunnel::send(&packet, backend, next_hop)
 }
+
+/// Bit of an answer: the flow has left no entry.
+const UNRECORDED: u32 = 1 << 31;
 
 /// The server of a SYN, in scalars, because the verifier looks at it by itself: key and hash of the flow, the client's address,
 /// listener and family; 0: it takes more to know.
@@ -89,15 +107,8 @@ fn open(key: u64, hash: u64, client: Words, at: u64) -> Option<u32> {
             flow_set::fill(half_open, place, New { key, value, link: 0 }, &Book);
             Some(backend)
         }
-        Room::Full => {
-            let backend = choose(true)?;
-            // Who asks the kernel for the way begins anew, and this would be counted twice.
-            schedule::has_next_hop(backend).then(|| {
-                // Its next segment goes by the ring, too.
-                counters::event(Event::SynUnrecorded);
-                backend
-            })
-        }
+        // Its next segment goes by the ring, too.
+        Room::Full => choose(true).map(|backend| backend | UNRECORDED),
         Room::Other => None,
     }
 }

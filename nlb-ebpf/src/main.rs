@@ -4,7 +4,7 @@
 //! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
-//! [`tunnel`] and [`transmit`] send. [`ledger`] counts connections.
+//! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -17,6 +17,7 @@ mod config;
 mod conn;
 mod conn_set;
 mod counters;
+mod dsr;
 mod family;
 mod first;
 mod flow;

@@ -9,6 +9,7 @@ use nlb_common::verdict::Verdict;
 use crate::{
     counters,
     family::Tables,
+    first,
     forward::Arrival,
     listener::{self, First},
     maps::BACKENDS,
@@ -37,12 +38,12 @@ fn plain_steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
         return Err(Outcome::rest());
     };
     let arrival = Arrival::at(packet, listener, hasher);
+    let listener = arrival.listener.number;
     let Found { backend, is_new } = route::find(&arrival)?;
     if is_new {
-        counters::connection(arrival.listener.number, backend);
+        counters::connection(listener, backend);
     }
-    let entry = BACKENDS.get_ptr(backend).ok_or(Outcome::drop(Verdict::DropInternal))?;
-    arrival.tunnel((backend, entry))
+    first::send::<F>(ctx, listener, backend)
 }
 
 /// A packet that goes through a tunnel, and of which the flow table did not say at once where to.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::backend::{Backend, NextHop},
+    abi::backend::{Backend, NextHop, forwarding},
     bytes::Bytes,
     hash::Destination,
     packet::{ETHERNET_LEN, Link, Network, Tags, Transport, protocol},
@@ -49,12 +49,12 @@ impl<'a, F: Tables> Packet<'a, F> {
     }
 
     /// The word of the next hop to a backend. If it is not known the kernel will be asked, which is not for
-    /// [`crate::plain`].
+    /// [`crate::plain`], and neither is `gue`, for whose sake all others would take longer.
     #[inline(always)]
     pub(crate) fn next_hop(&self, backend: *const Backend) -> Step<u64> {
         // SAFETY: a map value, aligned.
         let next_hop = unsafe { shared::read(&raw const (*backend).next_hop) };
-        if self.is_plain && NextHop::egress_of(next_hop).is_none() {
+        if self.is_plain && !is_plain_way(backend, next_hop) {
             return Err(Outcome::rest());
         }
         Ok(next_hop)
@@ -78,6 +78,14 @@ impl<'a, F: Tables> Packet<'a, F> {
         let transport = usable_transport::<F>(segment, &network)?;
         Some(Self { ctx, frame, packet, segment, link, network, transport, is_plain: true })
     }
+}
+
+/// Whether [`crate::plain`] sends to a backend whose next hop this is.
+#[inline(always)]
+fn is_plain_way(backend: *const Backend, next_hop: u64) -> bool {
+    // SAFETY: a map value; the mode does not change while the number is in use.
+    let mode = unsafe { (*backend).forwarding };
+    NextHop::egress_of(next_hop).is_some() && mode != forwarding::GUE
 }
 
 /// The bytes of the packet as it is now; to be asked again after every change of its size.

@@ -2,7 +2,7 @@
 
 use nlb_common::{
     abi::{
-        backend::{self, Backend, NextHop, eligibility},
+        backend::{self, Backend, eligibility},
         persistence::Owner,
         ring::{self, Slot},
         service::{MAX_MEMBERS, Member, Picks, Service, Stretch, V4, kind},
@@ -118,15 +118,6 @@ pub(crate) fn serving_untimed(number: u32) -> Option<Numbered> {
     let state = unsafe { shared::read(&raw const (*entry).state) };
     let serves = state == backend::state::SERVING || state_of(entry, clock::now()) == backend::state::SERVING;
     if serves { Some((number, entry)) } else { None }
-}
-
-/// Whether the agent knows the way to a backend.
-#[inline(always)]
-pub(crate) fn has_next_hop(number: u32) -> bool {
-    // SAFETY: a map value, aligned.
-    let next_hop =
-        BACKENDS.get_ptr(number).map(|entry| unsafe { shared::read(&raw const (*entry).next_hop) });
-    next_hop.and_then(NextHop::egress_of).is_some()
 }
 
 /// A family's part of a listener's service.

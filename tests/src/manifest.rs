@@ -20,6 +20,10 @@ pub enum Forwarding {
     Nat,
     /// In packets to the server: the world must return directly, and have tunnel ends.
     Ipip,
+    /// As with `ipip`, with a UDP header in between.
+    Gue,
+    /// As they are: the world must return directly.
+    Dsr,
 }
 
 /// A load balancer for both VIPs with one HTTP listener, and a backend service with a server group for each address
@@ -54,7 +58,7 @@ impl Shop {
     pub fn vip_port(&self) -> u16 {
         match self.forwarding {
             Forwarding::Nat => VIP_PORT,
-            Forwarding::Ipip => self.port,
+            Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr => self.port,
         }
     }
 
@@ -69,6 +73,8 @@ impl Shop {
         let forwarding = match self.forwarding {
             Forwarding::Nat => "nat",
             Forwarding::Ipip => "ipip",
+            Forwarding::Gue => "gue",
+            Forwarding::Dsr => "dsr",
         };
         let persistence = self.persistence.map_or_else(String::new, |seconds| {
             format!("session_persistence: {{enabled: true, timeout: {seconds}s}}\n")

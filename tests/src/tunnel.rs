@@ -32,16 +32,16 @@ pub struct TunnelEnds {
 }
 
 impl TunnelEnds {
-    /// Prepares a world for a shop: with `ipip`, servers return directly and have tunnel ends.
+    /// Prepares a world for a shop: but with `nat` servers return directly, and with tunnels they have ends of them.
     ///
     /// # Errors
     /// As [`World::return_directly`] and [`TunnelEnds::attach`].
     pub fn for_shop(world: &World, shop: &Shop) -> Result<Option<Self>> {
-        if shop.forwarding != Forwarding::Ipip {
-            return Ok(None);
+        if shop.forwarding != Forwarding::Nat {
+            world.return_directly()?;
         }
-        world.return_directly()?;
-        Self::attach(world).map(Some)
+        let has_tunnels = matches!(shop.forwarding, Forwarding::Ipip | Forwarding::Gue);
+        if has_tunnels { Self::attach(world).map(Some) } else { Ok(None) }
     }
 
     /// Attaches one to each server of a world; what is not in a tunnel passes as before.

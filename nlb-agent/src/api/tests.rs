@@ -202,7 +202,7 @@ async fn a_wrong_manifest_changes_nothing_and_names_its_place() {
             "addresses: [10.0.0.10]",
             "addresses: [10.0.0.10]\ntype: dnlb",
             Code::FailedPrecondition,
-            "shop.yaml:9: backend service web: forwarding: nat does not go with listener http of load balancer shop, which is of type dnlb: ipip allowed",
+            "shop.yaml:9: backend service web: forwarding: nat does not go with listener http of load balancer shop, which is of type dnlb: ipip, gue and dsr allowed",
         ),
         (
             "kind: LoadBalancer\nname: shop\naddresses: [10.0.0.10]",

@@ -284,6 +284,10 @@ pub enum Forward {
     Nat,
     /// In a tunnel from this address; `None`: none is known yet, and new flows cannot be opened.
     Ipip(Option<IpAddr>),
+    /// As [`Ipip`](Self::Ipip), with a UDP header in between.
+    Gue(Option<IpAddr>),
+    /// As they are, to its MAC address: only by a next hop that is the server itself.
+    Dsr,
 }
 
 /// The next hop to a backend.
@@ -498,6 +502,9 @@ impl fmt::Display for Image {
                 Forward::Nat => write!(f, " snat={}+{}", snat.first, snat.count)?,
                 Forward::Ipip(Some(source)) => write!(f, " ipip={source}")?,
                 Forward::Ipip(None) => f.write_str(" ipip")?,
+                Forward::Gue(Some(source)) => write!(f, " gue={source}")?,
+                Forward::Gue(None) => f.write_str(" gue")?,
+                Forward::Dsr => f.write_str(" dsr")?,
             }
             match next_hop {
                 Some(NextHop { egress, mac }) => writeln!(f, " via={egress} {}", MacText(*mac))?,

@@ -75,7 +75,7 @@ impl BackendService {
     pub fn effective_unknown_flow(&self) -> UnknownFlow {
         self.unknown_flow.unwrap_or(match self.forwarding {
             Forwarding::Nat => UnknownFlow::Reset,
-            Forwarding::Ipip => UnknownFlow::Balance,
+            Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr => UnknownFlow::Balance,
         })
     }
 }

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::service::Conflict;
 use super::{
-    BackendService, Forwarding, Kind, Listener, LoadBalancer, LoadBalancerType, Name, Resource, Rule,
-    ServerGroup, State,
+    BackendService, Kind, Listener, LoadBalancer, LoadBalancerType, Name, Resource, Rule, ServerGroup, State,
 };
 
 impl State {
@@ -66,9 +65,15 @@ impl State {
                 for server in &group.servers {
                     let place = format!("{group_name}/{}", server.name);
                     let own_port = server.port.filter(|port| *port != service.port);
-                    if let (Forwarding::Ipip, Some(port)) = (service.forwarding, own_port) {
-                        let (name, expected) = (name.clone(), service.port);
-                        return Err(Rule::ServerPortNotKept { name, server: place, port, expected });
+                    if let (true, Some(port)) = (service.forwarding.is_direct(), own_port) {
+                        let (name, forwarding, expected) = (name.clone(), service.forwarding, service.port);
+                        return Err(Rule::ServerPortNotKept {
+                            name,
+                            server: place,
+                            port,
+                            forwarding,
+                            expected,
+                        });
                     }
                     let address = service.socket_addr(server);
                     if let Some(first) = backends.insert(address, place.clone()) {
@@ -146,15 +151,16 @@ impl State {
 
 /// Without translation a listener's port is the servers' port.
 fn check_ports(name: &Name, listener: &Listener, service: &BackendService) -> Result<(), Rule> {
-    match service.forwarding {
-        Forwarding::Ipip if listener.port != service.port => Err(Rule::ListenerPortNotKept {
+    if service.forwarding.is_direct() && listener.port != service.port {
+        return Err(Rule::ListenerPortNotKept {
             name: name.clone(),
             port: listener.port,
             backend_service: listener.backend_service.clone(),
+            forwarding: service.forwarding,
             expected: service.port,
-        }),
-        Forwarding::Ipip | Forwarding::Nat => Ok(()),
+        });
     }
+    Ok(())
 }
 
 /// A dnlb remembers no flows that could be idle.

@@ -58,6 +58,22 @@ words! {
         Nat = "nat",
         /// The packet travels in another one (RFC 2003); the server answers the client directly. Ports stay as they are.
         Ipip = "ipip",
+        /// As ipip, with a UDP header in between, so that routers and network cards spread flows as they do those of any
+        /// other protocol (Generic UDP Encapsulation, port 6080).
+        Gue = "gue",
+        /// The packet goes as it is to the MAC address of the server, which has the VIP on a device of its own and answers the
+        /// client directly. The server is a neighbour: no router is in between. Ports stay as they are.
+        Dsr = "dsr",
+    }
+}
+
+impl Forwarding {
+    /// Whether the server gets the client's packets as they are, and answers it directly.
+    pub fn is_direct(self) -> bool {
+        match self {
+            Self::Nat => false,
+            Self::Ipip | Self::Gue | Self::Dsr => true,
+        }
     }
 }
 

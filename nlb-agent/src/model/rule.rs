@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Conflict, IdleTimeout, Kind, Name, Port, Protocol};
+use super::{Conflict, Forwarding, IdleTimeout, Kind, Name, Port, Protocol};
 
 /// A rule that binds resources, and how a change would have broken it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,15 +66,21 @@ pub enum Rule {
 
     /// Without translation a listener's port is the servers' port.
     #[error(
-        "listener {name}: port: {port} is not that of backend service {backend_service}, whose forwarding: ipip leaves ports as they are: {expected} allowed"
+        "listener {name}: port: {port} is not that of backend service {backend_service}, whose forwarding: {forwarding} leaves ports as they are: {expected} allowed"
     )]
-    ListenerPortNotKept { name: Name, port: Port, backend_service: Name, expected: Port },
+    ListenerPortNotKept {
+        name: Name,
+        port: Port,
+        backend_service: Name,
+        forwarding: Forwarding,
+        expected: Port,
+    },
 
     /// Without translation a server's port is the service's.
     #[error(
-        "backend service {name}: server_groups: server {server} has port {port}, but forwarding: ipip leaves ports as they are: 0 and {expected} allowed"
+        "backend service {name}: server_groups: server {server} has port {port}, but forwarding: {forwarding} leaves ports as they are: 0 and {expected} allowed"
     )]
-    ServerPortNotKept { name: Name, server: String, port: Port, expected: Port },
+    ServerPortNotKept { name: Name, server: String, port: Port, forwarding: Forwarding, expected: Port },
 
     /// Some fields of a backend service exclude each other.
     #[error("backend service {name}: {conflict}")]

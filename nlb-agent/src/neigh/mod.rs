@@ -39,6 +39,8 @@ pub struct Resolution {
     pub source: Option<IpAddr>,
     /// Whether the server's address is this host's own.
     pub local: bool,
+    /// Whether the way leads through a router: the next hop is then not the server.
+    pub routed: bool,
 }
 
 /// What [`run`] finds out.

@@ -18,7 +18,8 @@ pub(super) enum Need {
 pub(super) fn resolve(server: IpAddr, snapshot: &Snapshot) -> (Resolution, Option<(Place, Need)>) {
     let Some(route) = snapshot.routes.get(&server) else { return (Resolution::default(), None) };
     let source = route.source.or_else(|| address_of(route.interface, server, snapshot));
-    let without = Resolution { next_hop: None, source, local: route.local };
+    let routed = route.gateway.is_some();
+    let without = Resolution { next_hop: None, source, local: route.local, routed };
     if route.local {
         return (without, None);
     }
@@ -165,7 +166,8 @@ mod tests {
                 mac: mac(destination),
             });
             let source = route.and_then(|route| route.source);
-            assert_eq!(resolution, Resolution { next_hop, source, local: false }, "{case}");
+            let routed = route.is_some_and(|route| route.gateway.is_some());
+            assert_eq!(resolution, Resolution { next_hop, source, local: false, routed }, "{case}");
             assert_eq!(found, *need, "{case}");
         }
     }
@@ -190,7 +192,7 @@ mod tests {
         let mut world = world();
         let source = Some(ip("10.0.0.1"));
         world.routes.insert(ip("10.0.0.1"), Route { interface: LO, gateway: None, source, local: true });
-        let local = Resolution { next_hop: None, source, local: true };
+        let local = Resolution { next_hop: None, source, local: true, routed: false };
         assert_eq!(resolve(ip("10.0.0.1"), &world), (local, None));
     }
 }

@@ -265,28 +265,45 @@ impl Compiler<'_> {
         let Inputs { view, applied, .. } = *self.inputs;
         let before = applied.backends.get(&id).copied();
         let resolution = view.resolutions.get(&key.address).copied().unwrap_or_default();
+        let mode = self.forwarding(&key.service, before.as_ref());
         let next_hop = match resolution.next_hop {
+            // The router would take the packets for its own.
+            Some(_) if mode == Forwarding::Dsr && resolution.routed => None,
             Some(hop) => Some(self.next_hop(&hop)?),
             // What was known is better than nothing: the neighbour may only be slow to answer.
             None => before.and_then(|before| before.next_hop).filter(|hop| self.retain_egress(hop.egress)),
         };
-        let tunnels = self.inputs.state.backend_services.get(&key.service).map_or_else(
-            // Not configured any more: as it was.
-            || before.is_some_and(|before| matches!(before.forward, Forward::Ipip(_))),
-            |service| service.spec.forwarding == Forwarding::Ipip,
-        );
         let no_snat = SnatRange { first: SnatSlot(0), count: 0 };
-        let (forward, snat) = if tunnels {
-            let known = before.and_then(|before| match before.forward {
-                Forward::Ipip(source) => source,
-                Forward::Nat => None,
-            });
-            (Forward::Ipip(known.or(resolution.source)), no_snat)
-        } else {
-            let snat = self.snat(id, key.address, resolution.source)?;
-            (Forward::Nat, snat.unwrap_or_else(|| before.map_or(no_snat, |before| before.snat)))
+        let (forward, snat) = match mode {
+            Forwarding::Ipip | Forwarding::Gue => {
+                let known = before.and_then(|before| match before.forward {
+                    Forward::Ipip(source) | Forward::Gue(source) => source,
+                    Forward::Nat | Forward::Dsr => None,
+                });
+                let source = known.or(resolution.source);
+                let is_gue = mode == Forwarding::Gue;
+                (if is_gue { Forward::Gue(source) } else { Forward::Ipip(source) }, no_snat)
+            }
+            Forwarding::Dsr => (Forward::Dsr, no_snat),
+            Forwarding::Nat => {
+                let snat = self.snat(id, key.address, resolution.source)?;
+                (Forward::Nat, snat.unwrap_or_else(|| before.map_or(no_snat, |before| before.snat)))
+            }
         };
         Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward, eligibility })
+    }
+
+    /// How packets reach the backends of a service.
+    fn forwarding(&self, service: &Name, before: Option<&Backend>) -> Forwarding {
+        let configured =
+            self.inputs.state.backend_services.get(service).map(|service| service.spec.forwarding);
+        // Not configured any more: as it was.
+        configured.unwrap_or_else(|| match before.map(|before| before.forward) {
+            Some(Forward::Ipip(_)) => Forwarding::Ipip,
+            Some(Forward::Gue(_)) => Forwarding::Gue,
+            Some(Forward::Dsr) => Forwarding::Dsr,
+            Some(Forward::Nat) | None => Forwarding::Nat,
+        })
     }
 
     fn next_hop(&mut self, hop: &crate::neigh::NextHop) -> Result<NextHop, Exhausted> {
@@ -468,11 +485,13 @@ impl Compiler<'_> {
     /// Whether a backend gets new connections now.
     fn is_picked(&self, id: BackendId) -> bool {
         self.image.backends.get(&id).is_some_and(|backend| {
-            let has_source = match backend.forward {
+            let is_reachable = match backend.forward {
                 Forward::Nat => backend.snat.count > 0,
-                Forward::Ipip(source) => source.is_some(),
+                Forward::Ipip(source) | Forward::Gue(source) => source.is_some(),
+                // The kernel cannot be asked for the way: it would look for the VIP.
+                Forward::Dsr => backend.next_hop.is_some(),
             };
-            has_source && backend.eligibility == Eligibility::Eligible
+            is_reachable && backend.eligibility == Eligibility::Eligible
         })
     }
 

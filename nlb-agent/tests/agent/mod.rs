@@ -66,7 +66,7 @@ pub(crate) fn resolution(server: &str, last: u8) -> (IpAddr, Resolution) {
     let next_hop =
         NextHop { interface: 7, vlan: None, source_mac: [2, 0, 0, 0, 0, 1], mac: [2, 0, 0, 0, 1, last] };
     let source = Some(source.parse().expect("an address"));
-    (server, Resolution { next_hop: Some(next_hop), source, local: false })
+    (server, Resolution { next_hop: Some(next_hop), source, ..Resolution::default() })
 }
 
 /// The routes to the servers of [`SHOP`].

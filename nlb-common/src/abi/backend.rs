@@ -30,9 +30,9 @@ pub struct Backend {
     pub deadline: u32,
     /// One of [`eligibility`].
     pub eligibility: u32,
-    /// `ipip`: the source of the outer header, in the server's family; IPv4 in the first word.
+    /// `ipip`, `gue`: the source of the outer header, in the server's family; IPv4 in the first word.
     pub tunnel_source: [u32; 4],
-    /// `ipip` over IPv4: the one's complement sum of the outer header but for its length, folded.
+    /// `ipip`, `gue` over IPv4: the one's complement sum of the outer header but for its length, folded.
     pub tunnel_sum: u16,
     /// Zero.
     pub _pad: u16,
@@ -72,6 +72,10 @@ pub mod forwarding {
     pub const NAT: u8 = 0;
     /// An outer IP header is put in front (RFC 2003, RFC 2473).
     pub const IPIP: u8 = 1;
+    /// Only the link layer changes.
+    pub const DSR: u8 = 2;
+    /// An outer IP header, one of UDP and one of GUE ([`crate::packet::gue`]) are put in front.
+    pub const GUE: u8 = 3;
 }
 
 /// Whether a backend may get new connections; if not, why. The wheel, the members and the ring hold eligible ones only;

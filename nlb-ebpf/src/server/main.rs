@@ -15,7 +15,7 @@ use aya_ebpf::{
 use nlb_common::{
     addr::{V4, V6},
     bytes::Bytes,
-    packet::{Family, Ipv4, Ipv6, Link, Macs, ethertype, protocol},
+    packet::{Family, Ipv4, Ipv6, Link, Macs, ethertype, gue, protocol},
 };
 
 /// The server's IPv4 address, patched when the program is loaded.
@@ -37,31 +37,39 @@ fn decapsulate(ctx: XdpContext) -> u32 {
         ethertype::IPV4 => {
             // SAFETY: a static of this program; volatile, because its value here is not the one that is loaded.
             let own = unsafe { read_volatile(&raw const ADDRESS_V4) };
-            unwrap_packet::<Ipv4>(&ctx, &link, V4(own), protocol::IP_IN_IP)
+            unwrap_packet::<Ipv4>(&ctx, &link, V4(own))
         }
         ethertype::IPV6 => {
             // SAFETY: as above.
             let own = unsafe { read_volatile(&raw const ADDRESS_V6) };
-            unwrap_packet::<Ipv6>(&ctx, &link, V6(own), protocol::IPV6_IN_IP)
+            unwrap_packet::<Ipv6>(&ctx, &link, V6(own))
         }
         _ => Some(()),
     };
     if done.is_some() { XDP_PASS } else { XDP_DROP }
 }
 
-/// Takes off the outer header; `None`: the kernel refused to, and the packet is of no use any more.
+/// Takes off the outer header, and that of GUE behind it; `None`: the kernel refused to, and the packet is of no use any more.
 #[inline(always)]
-fn unwrap_packet<F: Family>(ctx: &XdpContext, link: &Link, own: F::Address, inner: u8) -> Option<()> {
+fn unwrap_packet<F: Family>(ctx: &XdpContext, link: &Link, own: F::Address) -> Option<()> {
     let outer = frame(ctx);
     let Ok(network) = F::parse(outer.after(link.len())) else {
         return Some(());
     };
-    if network.fragment || network.protocol != inner || network.destination != own {
+    if network.fragment || network.destination != own {
         return Some(());
     }
+    let header_len = usize::from(network.header_len);
+    let between = match network.protocol {
+        protocol::UDP if gue::read(outer.after(link.len()).after(header_len)) == Some(F::INSIDE) => {
+            gue::HEADER_LEN
+        }
+        protocol if protocol == F::INSIDE => 0,
+        _ => return Some(()),
+    };
     let macs = Macs::read(outer)?;
     // SAFETY: the kernel's handle of this packet; every pointer into it is made anew afterwards.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, network.header_len.into()) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, (header_len + between) as i32) } != 0 {
         return None;
     }
     link.write(frame(ctx), macs)

@@ -18,8 +18,8 @@ use super::{
 /// The switch's port of the client.
 const PORT: &str = "client";
 /// The segments that a server's peers may send, so that they fit into 1500 bytes with an outer header of 20 bytes (IPv4) or
-/// 40 bytes (IPv6) in front.
-const SEGMENT: [u16; 2] = [1440, 1400];
+/// 40 bytes (IPv6) and the 12 bytes of GUE in front.
+const SEGMENT: [u16; 2] = [1428, 1388];
 
 impl World {
     /// Has the servers accept what is addressed to the VIPs, and answer to the client directly. They announce segments

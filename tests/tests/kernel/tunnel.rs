@@ -25,6 +25,10 @@ use crate::{
 
 /// Length of an Ethernet header.
 const LINK: usize = 14;
+/// Length of the headers of UDP and GUE.
+const GUE: usize = 12;
+/// The protocol number of UDP.
+const UDP: u8 = 17;
 
 /// The scene with its listeners as tunnels.
 fn bench(tracking: Tracking, turns: impl Fn(&[BackendId]) -> Turns) -> Bench {
@@ -89,15 +93,27 @@ fn server_of(sent: &Frame, run: &Run) -> usize {
     assert_eq!(run.bytes[..6], scene::server_mac(index));
     let family = Family::of(sent.to().ip());
     let outer = if family == Family::V4 { 20 } else { 40 };
-    let inner = Parsed::of(&[&run.bytes[..LINK], &run.bytes[LINK + outer..]].concat());
+    let header = &run.bytes[LINK..LINK + outer];
+    let protocol = if family == Family::V4 { header[9] } else { header[6] };
+    let inside = if family == Family::V4 { 4 } else { 41 };
+    let between = if protocol == UDP { GUE } else { 0 };
+    if protocol == UDP {
+        let gue = &run.bytes[LINK + outer..][..GUE];
+        assert!(u16::from_be_bytes([gue[0], gue[1]]) >= 0xc000, "its source port");
+        let len = (run.bytes.len() - LINK - outer) as u16;
+        assert_eq!((&gue[2..4], &gue[4..6]), (&6080_u16.to_be_bytes()[..], &len.to_be_bytes()[..]));
+        assert_eq!(gue[6..], [0, 0, 0, inside, 0, 0]);
+    } else {
+        assert_eq!(protocol, inside);
+    }
+    let inner = Parsed::of(&[&run.bytes[..LINK], &run.bytes[LINK + outer + between..]].concat());
     let before = Parsed::of(&sent.build());
     let macs = [inner.to_mac, inner.from_mac];
     assert_eq!(inner, before.moved(&[], macs, sent.from(), sent.to()), "{family}: the packet inside");
-    let header = &run.bytes[LINK..LINK + outer];
     let server = scene::server(family, index).ip();
     match server {
         std::net::IpAddr::V4(server) => {
-            assert_eq!((header[0], header[9], &header[16..20]), (0x45, 4, &server.octets()[..]));
+            assert_eq!((header[0], &header[16..20]), (0x45, &server.octets()[..]));
             let sum: u32 =
                 header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
             assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff, "the outer header's checksum");
@@ -105,7 +121,7 @@ fn server_of(sent: &Frame, run: &Run) -> usize {
             assert_eq!(len, run.bytes.len() - LINK);
         }
         std::net::IpAddr::V6(server) => {
-            assert_eq!((header[0] >> 4, header[6], &header[24..40]), (6, 41, &server.octets()[..]));
+            assert_eq!((header[0] >> 4, &header[24..40]), (6, &server.octets()[..]));
             let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
             assert_eq!(len, run.bytes.len() - LINK - outer);
         }
@@ -322,6 +338,67 @@ fn a_client_stays_with_its_server_and_draining_beats_that() {
         assert_ne!(other, server);
         assert_eq!(connect(&mut bench, family, 41), other, "the new pick replaces the entry");
         assert_eq!(count(&mut bench, Event::PersistenceOverriddenDraining), before + 1);
+    }
+}
+
+/// The same tunnel, with a UDP header in between that is the flow's own; `server_of` looks at it.
+#[test]
+fn gue_keeps_a_flow_on_one_way() {
+    let mut bench = bench(Tracking::Full, round_robin);
+    for family in Family::ALL {
+        for index in 0..3 {
+            let source = scene::snat(family, 0).ip();
+            bench.apply(&[changed(family, index, |backend| backend.forward = Forward::Gue(Some(source)))]);
+        }
+        let outer = LINK + if family == Family::V4 { 20 } else { 40 };
+        let mut ports = std::collections::BTreeSet::new();
+        for n in 0..20 {
+            let mut flow = std::collections::BTreeSet::new();
+            for flags in [flag::SYN, flag::ACK, flag::ACK, flag::FIN_ACK] {
+                let sent = segment(family, n, flags).payload(&[7; 33]);
+                let run = bench.expect(&sent, Verdict::Forward);
+                assert_eq!(run.bytes[LINK + if family == Family::V4 { 9 } else { 6 }], UDP);
+                let port: [u8; 2] = run.bytes[outer..outer + 2].try_into().unwrap();
+                flow.insert((server_of(&sent, &run), port));
+                ports.insert(port);
+            }
+            assert_eq!(flow.len(), 1, "{family}: flow {n}: {flow:?}");
+        }
+        assert!(ports.len() > 10, "{family}: {ports:?}");
+    }
+}
+
+/// The packet goes as it is, to the server's MAC address; and by the flow table, like that of a tunnel.
+#[test]
+fn direct_server_return_changes_the_link_layer_and_the_hops_alone() {
+    let mut bench = bench(Tracking::Full, round_robin);
+    for family in Family::ALL {
+        for index in 0..3 {
+            bench.apply(&[changed(family, index, |backend| backend.forward = Forward::Dsr)]);
+        }
+        for n in 0..20 {
+            let mut server = None;
+            for flags in [flag::SYN, flag::ACK, flag::ACK, flag::FIN_ACK] {
+                let sent = segment(family, n, flags);
+                for sent in [sent.clone(), sent.tags(&[(0x8100, 7)])] {
+                    let run = bench.expect(&sent, Verdict::Forward);
+                    let out = Parsed::of(&run.bytes);
+                    let macs = [out.to_mac, out.from_mac];
+                    assert_eq!(out, Parsed::of(&sent.build()).moved(&[], macs, sent.from(), sent.to()));
+                    let index = usize::from(run.bytes[5]);
+                    assert_eq!(out.to_mac, scene::server_mac(index));
+                    assert_eq!(*server.get_or_insert(index), index, "{family}: flow {n}");
+                }
+            }
+        }
+        // The kernel has no better answer: for it the VIP is here.
+        for index in 0..3 {
+            bench.apply(&[changed(family, index, |backend| {
+                *backend = Backend { forward: Forward::Dsr, next_hop: None, ..*backend };
+            })]);
+        }
+        bench.expect(&segment(family, 50, flag::SYN), Verdict::DropNoNextHop);
+        bench.expect(&segment(family, 0, flag::ACK), Verdict::DropNoNextHop);
     }
 }
 

@@ -131,7 +131,8 @@ fn view() -> View {
                 mac: [2, 0, 0, 1, high, low],
             };
             let source: IpAddr = shop::source(family);
-            let resolution = Resolution { next_hop: Some(hop), source: Some(source), local: false };
+            let resolution =
+                Resolution { next_hop: Some(hop), source: Some(source), ..Resolution::default() };
             view.resolutions.insert(shop::address(family, index), resolution);
         }
     }

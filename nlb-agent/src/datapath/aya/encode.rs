@@ -257,21 +257,28 @@ fn eligibility_of(number: u32) -> Option<Eligibility> {
 
 /// How packets reach a backend: the mode, the tunnel's source, and the sum of its header.
 pub(super) fn forward(backend: &Backend) -> (u8, [u32; 4], u16) {
-    match (backend.forward, backend.address.ip()) {
-        (Forward::Nat, _) => (forwarding::NAT, [0; 4], 0),
-        (Forward::Ipip(None), _) => (forwarding::IPIP, [0; 4], 0),
-        (Forward::Ipip(Some(IpAddr::V4(source))), IpAddr::V4(server)) => {
-            (forwarding::IPIP, wide(source.into()), Ipv4::tunnel_sum(v4(source), v4(server)))
+    let tunnel = |mode, protocol, source: Option<IpAddr>| match (source, backend.address.ip()) {
+        (None, _) => (mode, [0; 4], 0),
+        (Some(IpAddr::V4(source)), IpAddr::V4(server)) => {
+            (mode, wide(source.into()), Ipv4::tunnel_sum(v4(source), v4(server), protocol))
         }
-        (Forward::Ipip(Some(source)), _) => (forwarding::IPIP, wide(source), 0),
+        (Some(source), _) => (mode, wide(source), 0),
+    };
+    match backend.forward {
+        Forward::Nat => (forwarding::NAT, [0; 4], 0),
+        Forward::Dsr => (forwarding::DSR, [0; 4], 0),
+        Forward::Ipip(source) => tunnel(forwarding::IPIP, Ipv4::INSIDE, source),
+        Forward::Gue(source) => tunnel(forwarding::GUE, protocol::UDP, source),
     }
 }
 
 fn forward_of(entry: &abi::backend::Backend, family: Family) -> Option<Forward> {
+    let source = (entry.tunnel_source != [0; 4]).then(|| narrow(family, entry.tunnel_source));
     match entry.forwarding {
         forwarding::NAT => Some(Forward::Nat),
-        forwarding::IPIP if entry.tunnel_source == [0; 4] => Some(Forward::Ipip(None)),
-        forwarding::IPIP => Some(Forward::Ipip(Some(narrow(family, entry.tunnel_source)))),
+        forwarding::DSR => Some(Forward::Dsr),
+        forwarding::IPIP => Some(Forward::Ipip(source)),
+        forwarding::GUE => Some(Forward::Gue(source)),
         _ => None,
     }
 }

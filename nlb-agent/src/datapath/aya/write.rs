@@ -294,7 +294,8 @@ impl AyaDatapath {
         // flows yet, and one that has a source keeps it.
         unsafe {
             (&raw mut (*entry).forwarding).write_volatile(forwarding);
-            if entry.read_volatile().tunnel_source != source {
+            let before = entry.read_volatile();
+            if (before.tunnel_source, before.tunnel_sum) != (source, sum) {
                 (&raw mut (*entry).tunnel_source).write_volatile(source);
                 (&raw mut (*entry).tunnel_sum).write_volatile(sum);
             }

@@ -57,7 +57,8 @@ pub(super) fn check_fields(service: &BackendService) -> Result<(), Box<Conflict>
             let why = "forwarding: nat, which cannot pick up a connection in the middle";
             return refuse("unknown_flow", balance, why, "reset");
         }
-        (Forwarding::Nat, None, Some(UnknownFlow::Reset) | None) | (Forwarding::Ipip, ..) => {}
+        (Forwarding::Nat, None, Some(UnknownFlow::Reset) | None)
+        | (Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr, ..) => {}
     }
     if let Some(tracking) = partial {
         // `none` is for a dnlb only, `transition` for an nlb only: that decides what an absent scheduler means.
@@ -117,7 +118,7 @@ pub(super) fn check_product(
         },
         LoadBalancerType::Dnlb => {
             if *forwarding == Forwarding::Nat {
-                return refuse("forwarding", forwarding, with, "ipip");
+                return refuse("forwarding", forwarding, with, "ipip, gue and dsr");
             }
             if let Some(scheduler) = scheduler.filter(|scheduler: &Scheduler| !scheduler.is_hash()) {
                 return refuse("scheduler", scheduler, with, "source_ip and flow_hash");

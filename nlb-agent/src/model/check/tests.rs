@@ -86,6 +86,14 @@ fn every_rule_that_binds_resources_is_checked() {
             "listener x: port: 81 is not that of backend service x, whose forwarding: ipip leaves ports as they are: 8080 allowed",
         ),
         (
+            "the port of a listener is kept where packets stay what they are",
+            |s| {
+                put::<BackendService>(s, "x", "{protocol: tcp, port: 8080, forwarding: dsr}");
+                put::<Listener>(s, "x", &listener("shop", 81, "x"));
+            },
+            "listener x: port: 81 is not that of backend service x, whose forwarding: dsr leaves ports as they are: 8080 allowed",
+        ),
+        (
             "the port of a server is kept where ports are not translated",
             |s| {
                 put::<BackendService>(
@@ -121,7 +129,7 @@ fn every_rule_that_binds_resources_is_checked() {
                 put::<Listener>(s, "x", &listener("d", 80, "web"));
                 s.listeners.remove(&name("http"));
             },
-            "backend service web: forwarding: nat does not go with listener x of load balancer d, which is of type dnlb: ipip allowed",
+            "backend service web: forwarding: nat does not go with listener x of load balancer d, which is of type dnlb: ipip, gue and dsr allowed",
         ),
         (
             "a dnlb's scheduler is a hash",
@@ -284,6 +292,9 @@ fn what_goes_together_is_legal() {
         "scheduler: flow_hash, session_persistence: {enabled: true}",
         "connection_tracking: full, unknown_flow: reset",
         "forwarding: ipip, unknown_flow: balance",
+        "forwarding: dsr, unknown_flow: balance, session_persistence: {enabled: true}",
+        "forwarding: dsr, connection_tracking: transition, scheduler: source_ip",
+        "forwarding: gue, connection_tracking: transition, scheduler: flow_hash",
         "forwarding: ipip, unknown_flow: reset, session_persistence: {enabled: true}",
         "forwarding: ipip, connection_tracking: transition, scheduler: source_ip",
         "forwarding: ipip, connection_tracking: transition, scheduler: source_ip, unknown_flow: balance",

@@ -124,7 +124,7 @@ impl BackendService {
     /// What holds for the fields that the manifest leaves open: name of the field, default.
     pub(in crate::ctl) fn left_open(&self) -> Vec<(String, String)> {
         let unknown_flow = match self.forwarding.as_deref() {
-            Some("ipip") => "balance (default)",
+            Some("ipip" | "gue" | "dsr") => "balance (default)",
             _ => "reset (default)",
         };
         let fields = [
