@@ -435,8 +435,8 @@ fn a_flood_of_syns_takes_nothing_from_established_flows_nor_from_new_clients() {
         let servers: Vec<_> = (0..100).map(|n| connect(&mut bench, family, n)).collect();
         flood_of_syns(&mut bench, family);
         assert!(count(&mut bench, Event::SynUnrecorded) > 20_000);
-        // One that looks as if it were in the flow table is remembered.
-        assert!(count(&mut bench, Event::HalfOpenEvicted) < 10);
+        // Few look as if they were in the flow table, and are remembered.
+        assert!(count(&mut bench, Event::HalfOpenEvicted) < 100);
         let new: Vec<_> = (100..200)
             .map(|n| {
                 let server = send(&mut bench, &segment(family, n, flag::SYN));
@@ -516,7 +516,8 @@ fn a_flood_leaves_a_port_to_its_next_connection() {
         }
         flood_of_syns(&mut bench, family);
         for n in 0..CROWD {
-            send(&mut bench, &segment(family, n, flag::RST));
+            // If both its sets were full the flow is not known any more, and this RST is dropped.
+            bench.run_uncounted(&segment(family, n, flag::RST).build());
             // The server before may have been any of them.
             connect(&mut bench, family, n);
         }
