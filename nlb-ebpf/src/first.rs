@@ -1,7 +1,6 @@
 //! First packets of TCP flows, where a glance tells that they are just that: all but a few, in a flood or not. What is not
 //! that plain is left to [`crate::route`], which begins anew.
 
-use aya_ebpf::programs::XdpContext;
 use nlb_common::{
     abi::{
         flow::{Value, state},
@@ -16,14 +15,11 @@ use crate::{
     clock, counters,
     family::{Tables, Words},
     flow::{self, Room},
-    forward::Arrival,
+    forward::{self, Arrival},
     ledger::Book,
     listener,
-    maps::BACKENDS,
     outcome::{OPEN_FLOW, Outcome, Step},
-    packet::Packet,
     schedule::{self, Request},
-    tunnel,
 };
 
 /// Whether a packet is a SYN, and its flow one that the flow table will know.
@@ -47,26 +43,14 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     }
     let number = answer & !UNRECORDED;
     if answer & UNRECORDED != 0 {
-        let outcome = send::<F>(ctx, listener, number)?;
+        let outcome = forward::send_plain::<F>(ctx, listener, number)?;
         // Not before: what is left to the rest begins anew.
         counters::event(Event::SynUnrecorded);
         counters::connection(listener, number);
         return Ok(outcome);
     }
     counters::connection(listener, number);
-    send::<F>(ctx, listener, number)
-}
-
-/// Sends a plain packet to a backend. It is parsed anew, so that nothing of it has to be kept over the calls that found the
-/// backend: what is kept the compiler stores early, for packets that need no calls, too.
-#[inline(always)]
-pub(crate) fn send<F: Tables>(ctx: &XdpContext, listener: u32, number: u32) -> Step<Outcome> {
-    let failed = Outcome::drop(Verdict::DropInternal);
-    let packet = Packet::<F>::plain(ctx).ok_or(failed)?;
-    let backend = BACKENDS.get_ptr(number).ok_or(failed)?;
-    let next_hop = packet.next_hop(backend)?;
-    counters::packet(listener, number, packet.frame.len());
-    tunnel::send(&packet, backend, next_hop)
+    forward::send_plain::<F>(ctx, listener, number)
 }
 
 /// Bit of an answer: the flow has left no entry.

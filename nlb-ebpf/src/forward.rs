@@ -3,7 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
     abi::{
-        backend::state,
+        backend::{Backend, forwarding, state},
         flow::{Key, state as flow_state},
         listener::tracking,
         ring::Slot,
@@ -17,10 +17,11 @@ use nlb_common::{
 };
 
 use crate::{
-    clock, config, counters,
+    clock, config, counters, dsr,
     family::{Tables, Words},
     flow,
     listener::{self, Listening},
+    maps::BACKENDS,
     nat,
     outcome::{OPEN_FLOW, Outcome, RESET, Step},
     packet::Packet,
@@ -92,13 +93,39 @@ impl<'a, F: Tables> Arrival<'a, F> {
     pub(crate) fn is_tcp(&self) -> bool {
         self.packet.transport.protocol == protocol::TCP
     }
+}
 
-    /// Counts the packet and sends it through the tunnel.
-    #[inline(always)]
-    pub(crate) fn tunnel(&self, (number, backend): Numbered) -> Step<Outcome> {
-        let next_hop = self.packet.next_hop(backend)?;
-        counters::packet(self.listener.number, number, self.packet.frame.len());
-        tunnel::send(&self.packet, backend, next_hop)
+/// Counts a client's packet and sends it to its server, however that takes packets that stay what they are.
+#[inline(always)]
+fn send<F: Tables>(packet: &Packet<'_, F>, listener: u32, (number, backend): Numbered) -> Step<Outcome> {
+    let next_hop = packet.next_hop(backend)?;
+    counters::packet(listener, number, packet.frame.len());
+    deliver(packet, backend, next_hop)
+}
+
+/// As [`send`], a plain packet. It is parsed anew, so that nothing of it has to be kept over the calls that found the
+/// backend: what is kept the compiler stores early, for packets that need no calls, too.
+#[inline(always)]
+pub(crate) fn send_plain<F: Tables>(ctx: &XdpContext, listener: u32, number: u32) -> Step<Outcome> {
+    let failed = Outcome::drop(Verdict::DropInternal);
+    let packet = Packet::<F>::plain(ctx).ok_or(failed)?;
+    let backend = BACKENDS.get_ptr(number).ok_or(failed)?;
+    send(&packet, listener, (number, backend))
+}
+
+/// Sends a client's packet to its server: in a tunnel, or as it is.
+#[inline(always)]
+pub(crate) fn deliver<F: Tables>(
+    packet: &Packet<'_, F>,
+    backend: *const Backend,
+    next_hop: u64,
+) -> Step<Outcome> {
+    // SAFETY: a map value; the mode does not change while the number is in use.
+    let mode = unsafe { (*backend).forwarding };
+    if mode == forwarding::DSR {
+        dsr::send(packet, next_hop)
+    } else {
+        tunnel::send(packet, backend, mode, next_hop)
     }
 }
 
@@ -122,7 +149,7 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
             by_ring(arrival, slot, tracking)?
         }
     };
-    arrival.tunnel(backend)
+    send(&arrival.packet, arrival.listener.number, backend)
 }
 
 /// The slot of the ring that a packet meets.

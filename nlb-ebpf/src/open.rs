@@ -9,8 +9,7 @@ use nlb_common::verdict::Verdict;
 use crate::{
     counters,
     family::Tables,
-    first,
-    forward::Arrival,
+    forward::{self, Arrival},
     listener::{self, First},
     maps::BACKENDS,
     nat,
@@ -18,7 +17,6 @@ use crate::{
     packet::Packet,
     reset,
     route::{self, Found},
-    tunnel,
 };
 
 /// A plain packet that goes through a tunnel, and of which the flow table did not say at once where to.
@@ -43,7 +41,7 @@ fn plain_steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     if is_new {
         counters::connection(listener, backend);
     }
-    first::send::<F>(ctx, listener, backend)
+    forward::send_plain::<F>(ctx, listener, backend)
 }
 
 /// A packet that goes through a tunnel, and of which the flow table did not say at once where to.
@@ -74,7 +72,7 @@ fn tunneled<F: Tables>(ctx: &XdpContext, backend: u32) -> Outcome {
     let Some(packet) = Packet::<F>::parse(ctx) else {
         return Outcome::drop(Verdict::DropInternal);
     };
-    let sent = packet.next_hop(backend).and_then(|next_hop| tunnel::send(&packet, backend, next_hop));
+    let sent = packet.next_hop(backend).and_then(|next_hop| forward::deliver(&packet, backend, next_hop));
     match sent {
         Ok(outcome) | Err(outcome) => outcome,
     }

@@ -169,15 +169,23 @@ pub(crate) fn eligibility(number: u32) -> Option<u32> {
 fn pick(service: *mut Service, request: &Request, now: Ticks) -> Option<u32> {
     let picks = picks(service, request.family);
     let (turns, ring) = (turns(picks), ring(picks));
-    let number = if turns.len == 0 || (request.pressed && ring.len != 0) {
-        let (slot, _) = ring_slot(ring, request.client, request.family, request.hash);
-        u32::from(slot.current())
-    } else if turns.kind == kind::MEMBERS {
+    let by_ring = turns.len == 0 || (request.pressed && ring.len != 0);
+    let number = if !by_ring && turns.kind == kind::MEMBERS {
         least_connections(turns.base, turns.len)
     } else {
-        turn(picks, turns)?
+        by_slot(picks, turns, by_ring, request)?
     };
     serving(number, now).map(|(number, _)| number)
+}
+
+/// The backend of a slot: of the ring, or the next one of the wheel.
+#[inline(always)]
+fn by_slot(picks: *mut Picks, turns: Stretch, by_ring: bool, request: &Request) -> Option<u32> {
+    if !by_ring {
+        return turn(picks, turns);
+    }
+    let (slot, _) = ring_slot(ring(picks), request.client, request.family, request.hash);
+    Some(slot.current().into())
 }
 
 /// [`Request::choose`] for services whose choice is a matter of a slot: no client has a server to stay with, and no
@@ -190,19 +198,13 @@ pub(crate) fn choose_by_slot(request: &Request, listener: Listening, now: Ticks)
     }
     let picks = picks(service, request.family);
     let turns = turns(picks);
-    let number = if request.pressed || turns.len == 0 {
-        // SAFETY: a map value, aligned.
-        let balances = unsafe { shared::read(&raw const (*service).balance_unknown) != 0 };
-        if request.pressed && !balances {
-            return None;
-        }
-        let (slot, _) = ring_slot(ring(picks), request.client, request.family, request.hash);
-        u32::from(slot.current())
-    } else if turns.kind == kind::WHEEL {
-        turn(picks, turns)?
-    } else {
+    let by_ring = request.pressed || turns.len == 0;
+    // Under pressure nothing is remembered: the flow's next segment has to find the same server.
+    let is_lost = request.pressed && !balances(service);
+    if is_lost || (!by_ring && turns.kind != kind::WHEEL) {
         return None;
-    };
+    }
+    let number = by_slot(picks, turns, by_ring, request)?;
     serving(number, now).map(|(number, _)| number)
 }
 
@@ -296,10 +298,13 @@ pub(crate) fn ring_slot(ring: Stretch, client: Words, family: usize, flow_hash: 
 /// Whether a TCP segment that opens nothing, and of which nothing is known, goes where the ring says.
 #[inline(always)]
 pub(crate) fn balances_unknown(listener: Listening) -> bool {
-    SERVICES.get_ptr(listener.service()).is_some_and(|service: *const Service| {
-        // SAFETY: a map value, aligned.
-        unsafe { shared::read(&raw const (*service).balance_unknown) != 0 }
-    })
+    SERVICES.get_ptr(listener.service()).is_some_and(balances)
+}
+
+#[inline(always)]
+fn balances(service: *const Service) -> bool {
+    // SAFETY: a map value, aligned.
+    unsafe { shared::read(&raw const (*service).balance_unknown) != 0 }
 }
 
 /// Counts an established connection for its client's persistence entry, if the service has clients stay; the answer is

@@ -13,26 +13,20 @@ use nlb_common::{
 };
 
 use crate::{
-    dsr,
     family::Tables,
     outcome::{ASK_KERNEL, Outcome, Step},
     packet::{Packet, frame},
     transmit,
 };
 
-/// Puts the outer header in front of a client's packet and sends it to its server, or without, if that is how the server
-/// takes it.
+/// Puts the outer header in front of a client's packet and sends it to its server.
 #[inline(always)]
 pub(crate) fn send<F: Tables>(
     packet: &Packet<'_, F>,
     backend: *const Backend,
+    mode: u8,
     next_hop: u64,
 ) -> Step<Outcome> {
-    // SAFETY: a map value; the mode does not change while the number is in use.
-    let mode = unsafe { (*backend).forwarding };
-    if mode == forwarding::DSR {
-        return dsr::send(packet, next_hop);
-    }
     let is_gue = !packet.is_plain && mode == forwarding::GUE;
     let (protocol, between) = if is_gue { (protocol::UDP, gue::HEADER_LEN) } else { (F::INSIDE, 0) };
     let failed = Outcome::drop(Verdict::DropInternal);
