@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use etherparse::{IpNumber, NetSlice, SlicedPacket};
 use nlb_agent::datapath::Family;
+use nlb_common::packet::gue;
 use nlb_tests::packet::{Frame, flag};
 
 use crate::{
@@ -145,7 +146,12 @@ fn target(scenario: &Scenario, sent: &Parsed, left: &Left) -> Result<Option<Sock
     let action = match scenario.fate {
         Fate::Passed => Action::Pass,
         Fate::Dropped => Action::Drop,
-        Fate::SentBack | Fate::Forwarded | Fate::Answered | Fate::Encapsulated => Action::Tx,
+        Fate::SentBack
+        | Fate::Forwarded
+        | Fate::Answered
+        | Fate::Encapsulated
+        | Fate::EncapsulatedInUdp
+        | Fate::Relayed => Action::Tx,
     };
     ensure!(left.action == action, "it was to be {action:?}");
     let family = scenario.family;
@@ -163,7 +169,11 @@ fn target(scenario: &Scenario, sent: &Parsed, left: &Left) -> Result<Option<Sock
         }
         Fate::Forwarded => forwarded(family, sent, &Parsed::of(&left.frame)).map(Some),
         Fate::Answered => answered(family, sent, &Parsed::of(&left.frame)).map(Some),
-        Fate::Encapsulated => encapsulated(family, sent, &left.frame).map(Some),
+        Fate::Encapsulated => encapsulated(family, sent, &left.frame, inside(family), 0).map(Some),
+        Fate::EncapsulatedInUdp => {
+            encapsulated(family, sent, &left.frame, IpNumber::UDP, gue::HEADER_LEN).map(Some)
+        }
+        Fate::Relayed => relayed(family, sent, &Parsed::of(&left.frame)).map(Some),
     }
 }
 
@@ -184,40 +194,59 @@ fn answered(family: Family, sent: &Parsed, out: &Parsed) -> Result<SocketAddr> {
     Ok(out.to)
 }
 
-fn encapsulated(family: Family, sent: &Parsed, frame: &[u8]) -> Result<SocketAddr> {
-    let (from, to, inner) = outer(frame)?;
+fn relayed(family: Family, sent: &Parsed, out: &Parsed) -> Result<SocketAddr> {
+    let server = (0..scene::SERVERS).find(|&index| scene::server_mac(index) == out.to_mac);
+    let index = server.context("it went to no server's MAC address")?;
+    let macs = [scene::server_mac(index), scene::EGRESS_MAC];
+    ensure!(*out == sent.clone().moved(&[], macs, sent.from, sent.to), "more was changed than should be");
+    Ok(scene::server(family, index))
+}
+
+/// The protocol number of a packet inside another one.
+fn inside(family: Family) -> IpNumber {
+    if family == Family::V4 { IpNumber::IPV4 } else { IpNumber::IPV6 }
+}
+
+/// A packet in a header of `protocol`, which has so many bytes more in front of it.
+fn encapsulated(
+    family: Family,
+    sent: &Parsed,
+    frame: &[u8],
+    protocol: IpNumber,
+    between: usize,
+) -> Result<SocketAddr> {
+    let (from, to, found, inner) = outer(frame)?;
+    ensure!(found == protocol, "the outer header is one of protocol {found:?}");
     ensure!(from == scene::balancer(family), "the outer source is {from}");
     let index = scene::server_index(family, to).context("it went to no server")?;
     let link = frame.get(..ETHERNET_LEN).context("no Ethernet header")?;
     ensure!(link[..12] == [scene::server_mac(index), scene::EGRESS_MAC].concat(), "wrong MAC addresses");
     let mut expected = sent.clone();
     (expected.to_mac, expected.from_mac) = (scene::server_mac(index), scene::EGRESS_MAC);
-    let inner = Parsed::of(&[link, inner].concat());
+    let inner = Parsed::of(&[link, inner.get(between..).context("too short")?].concat());
     // The datapath takes a hop off; the reference leaves that out.
     let less = Parsed { hops: expected.hops - 1, ..expected.clone() };
     ensure!(inner == expected || inner == less, "the inner packet was changed");
     Ok(scene::server(family, index))
 }
 
-/// Sender, receiver and contents of an outer header whose length and checksum are right.
-fn outer(frame: &[u8]) -> Result<(IpAddr, IpAddr, &[u8])> {
+/// Sender, receiver, protocol and contents of an outer header whose length and checksum are right.
+fn outer(frame: &[u8]) -> Result<(IpAddr, IpAddr, IpNumber, &[u8])> {
     let packet = SlicedPacket::from_ethernet(frame)?;
     let rest = frame.len() - ETHERNET_LEN;
     match packet.net.context("no outer header")? {
         NetSlice::Ipv4(packet) => {
             let header = packet.header();
-            ensure!(header.protocol() == IpNumber::IPV4, "no IP in IP");
             ensure!(header.to_header().calc_header_checksum() == header.header_checksum(), "wrong checksum");
             ensure!(usize::from(header.total_len()) == rest, "wrong length");
             let inner = frame.get(ETHERNET_LEN + 20..).context("too short")?;
-            Ok((header.source_addr().into(), header.destination_addr().into(), inner))
+            Ok((header.source_addr().into(), header.destination_addr().into(), header.protocol(), inner))
         }
         NetSlice::Ipv6(packet) => {
             let header = packet.header();
-            ensure!(header.next_header() == IpNumber::IPV6, "no IPv6 in IPv6");
             ensure!(usize::from(header.payload_length()) + 40 == rest, "wrong length");
             let inner = frame.get(ETHERNET_LEN + 40..).context("too short")?;
-            Ok((header.source_addr().into(), header.destination_addr().into(), inner))
+            Ok((header.source_addr().into(), header.destination_addr().into(), header.next_header(), inner))
         }
         NetSlice::Arp(_) => anyhow::bail!("an ARP packet"),
     }

@@ -79,7 +79,7 @@ impl Instance {
                 Program::Nlb(Nlb::load(&scene::service(family, servers, kind))?)
             }
         };
-        let is_tunnel = matches!(scenario.subject, Subject::Service { kind: scene::Kind::Ipip(..), .. });
+        let is_tunnel = matches!(scenario.subject, Subject::Service { kind, .. } if kind != scene::Kind::Nat);
         let mut instance = Self { program, family, is_tunnel, next: FIRST_NEW };
         match scenario.table {
             Table::Holds(flows) => instance.establish(wrapper, flows)?,

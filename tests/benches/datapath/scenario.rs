@@ -46,6 +46,10 @@ pub(crate) enum Fate {
     Answered,
     /// Encapsulated, to a server.
     Encapsulated,
+    /// Encapsulated behind a UDP header.
+    EncapsulatedInUdp,
+    /// As it is, to a server's MAC address.
+    Relayed,
 }
 
 /// One line of the table.
@@ -68,6 +72,9 @@ pub(crate) struct Scenario {
 /// Numbers of flows: one, what fits the nearest cache, and so on.
 const FLOWS: [(u32, &str); 5] =
     [(1, "1"), (1_000, "1k"), (65_536, "64k"), (100_000, "100k"), (1_000_000, "1M")];
+/// Those of modes that differ from `ipip` in what is sent alone, and what their tables hold.
+const OTHERS_FLOWS: [(u32, &str); 2] = [FLOWS[0], FLOWS[2]];
+const OTHERS_TABLE: u32 = 65_536;
 /// How many of them `nat` has SNAT ports for.
 const NAT_FLOWS: usize = 3;
 /// Established flows in a `nat` table: some more than are picked from, because the slot of each is a matter of its
@@ -91,7 +98,15 @@ pub(crate) fn all() -> Vec<Scenario> {
     Family::ALL
         .into_iter()
         .flat_map(|family| {
-            [baseline(family), references(family), ipip(family), schedulers(family), nat(family)].concat()
+            [
+                baseline(family),
+                references(family),
+                ipip(family),
+                others(family),
+                schedulers(family),
+                nat(family),
+            ]
+            .concat()
         })
         .collect()
 }
@@ -194,6 +209,24 @@ fn ipip(family: Family) -> Vec<Scenario> {
         ..existing("ipip", full, FLOWS[0])
     });
     scenarios
+}
+
+/// The other modes whose flows are those of the flow table.
+fn others(family: Family) -> Vec<Scenario> {
+    let existing = |name: &str, kind, fate, (flows, label)| Scenario {
+        name: format!("{name} existing {label} {family}"),
+        family,
+        subject: Subject::Service { servers: SERVERS, kind },
+        table: Table::Holds(OTHERS_TABLE),
+        sender: Sender::Clients,
+        mode: Mode::any_of(flows),
+        verdicts: &[Verdict::Forward as u32],
+        fate,
+        reference: Some(format!("reference existing {label} {family}")),
+    };
+    let modes = [("dsr", Kind::Dsr, Fate::Relayed), ("gue", Kind::Gue, Fate::EncapsulatedInUdp)];
+    let of = |(name, kind, fate)| OTHERS_FLOWS.map(|flows| existing(name, kind, fate, flows));
+    modes.into_iter().flat_map(of).collect()
 }
 
 /// First packets of flows, by who picks the server. Few enough for the table of half-open flows.

@@ -95,6 +95,10 @@ pub(crate) enum Kind {
     Nat,
     /// In a tunnel.
     Ipip(Tracking, Scheduler),
+    /// In a tunnel with a UDP header.
+    Gue,
+    /// As they are.
+    Dsr,
 }
 
 /// Who gets new flows.
@@ -147,6 +151,8 @@ pub(crate) fn service(family: Family, servers: usize, service: Kind) -> Vec<Op> 
             forward: match service {
                 Kind::Nat => Forward::Nat,
                 Kind::Ipip(..) => Forward::Ipip(Some(balancer(family))),
+                Kind::Gue => Forward::Gue(Some(balancer(family))),
+                Kind::Dsr => Forward::Dsr,
             },
             eligibility: Eligibility::Eligible,
         };
@@ -155,6 +161,7 @@ pub(crate) fn service(family: Family, servers: usize, service: Kind) -> Vec<Op> 
     let (tracking, scheduler) = match service {
         Kind::Nat => (Tracking::Nat, Scheduler::RoundRobin),
         Kind::Ipip(tracking, scheduler) => (tracking, scheduler),
+        Kind::Gue | Kind::Dsr => (Tracking::Full, Scheduler::RoundRobin),
     };
     let listener = Listener {
         vip: vip_id,
