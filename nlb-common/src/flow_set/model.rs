@@ -42,7 +42,9 @@ const fn word(table: Table, way: usize, part: usize) -> usize {
 const ACTIVE: usize = 2 * WAYS * 3;
 /// Where the counts of links' holders lie.
 const HELD: usize = ACTIVE + BACKENDS;
-const LEN: usize = HELD + LINKS;
+/// Where the tags of the flow table lie.
+const TAGS: usize = HELD + LINKS;
+const LEN: usize = TAGS + WAYS;
 
 /// A flow of the model. The listener in its value is its key, so that everybody sees whose a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,9 @@ pub(super) const fn flow(key: u64, state: u64, seen: u32) -> Flow {
 pub(super) enum Op {
     /// A first packet makes a half-open flow, in the place of the oldest if need be; answers whether there was room.
     Open(Flow),
+    /// A first packet, as `nlb-ebpf/src/first.rs` takes it: only if the half-open flows have a free entry and do not know
+    /// the flow, and the tags of the flow table do not know it either. Answers whether it was taken.
+    First(Flow),
     /// A flow is recorded as established; answers whether there was room.
     Record(Flow),
     /// The second packet of a half-open flow, with that link: the flow is established. At a time; answers
@@ -168,6 +173,7 @@ impl Op {
         let book = &Book(cpu);
         match self {
             Self::Open(flow) => return u64::from(open(half_open, flow, book)),
+            Self::First(flow) => return u64::from(first(half_open, flow, book)),
             Self::Record(flow) => {
                 book.hold(flow.link);
                 return u64::from(record(flows, flow, book));
@@ -217,6 +223,28 @@ impl Op {
     }
 }
 
+fn first(set: View<'_, '_>, flow: Flow, book: &Book<'_, '_>) -> bool {
+    let mut free = false;
+    for way in 0..WAYS {
+        free |= Value(set.value(way)).is_free();
+        if set.key(way) == flow.key {
+            return false;
+        }
+    }
+    // The half-open flows first: who promotes tags the flow before it leaves them.
+    if !free || tags_know(set.cpu, flow.key) {
+        return false;
+    }
+    let Some(place) = claim([set], book, Value::is_free) else { return false };
+    fill([set], place, New { key: flow.key, value: flow.value(), link: 0 }, book);
+    true
+}
+
+/// Whether an entry of the flow table has a flow's tag. In the model the key itself is one.
+fn tags_know(cpu: &Cpu<'_>, key: u64) -> bool {
+    (0..WAYS).any(|way| cpu.access(Access::Load(TAGS + way)) == key)
+}
+
 fn open(set: View<'_, '_>, flow: Flow, book: &Book<'_, '_>) -> bool {
     let place = match claim([set], book, Value::is_free) {
         Some(place) => place,
@@ -243,6 +271,7 @@ fn record(set: View<'_, '_>, flow: Flow, book: &Book<'_, '_>) -> bool {
         book.release(flow.link);
         return false;
     };
+    set.cpu.access(Access::Store(TAGS + place.way, flow.key));
     fill([set], place, New { key: flow.key, value: flow.value(), link: flow.link }, book);
     true
 }
@@ -286,6 +315,9 @@ impl Scene {
                 memory[word(table, way, 0)] = flow.key;
                 memory[word(table, way, 1)] = flow.value().linked(flow.link != 0).0;
                 memory[word(table, way, 2)] = flow.link.into();
+                if table == Table::Flows {
+                    memory[TAGS + way] = flow.key;
+                }
                 if flow.value().is_active() {
                     memory[ACTIVE + flow.backend as usize] += 1;
                     memory[HELD + flow.link as usize] += u64::from(flow.link != 0);
@@ -356,6 +388,11 @@ fn at_any_time(memory: &[u64]) -> Result<(), String> {
 }
 
 fn at_rest(memory: &[u64]) -> Result<(), String> {
+    let without =
+        |(way, (key, value, _)): &(usize, (u64, Value, u32))| value.is_live() && memory[TAGS + way] != *key;
+    if let Some((_, (key, ..))) = entries(memory, Table::Flows).enumerate().find(without) {
+        return Err(format!("flow {key} has no tag"));
+    }
     for backend in 1..BACKENDS as u32 {
         let (counted, there) = (memory[ACTIVE + backend as usize], recount(memory, backend));
         if counted != there {

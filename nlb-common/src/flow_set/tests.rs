@@ -2,7 +2,7 @@
 
 use super::model::{
     End, Flow, Op,
-    Op::{Drain, Fin, Open, Packet, Promote, Record, Reuse, Rst, Sweep},
+    Op::{Drain, Fin, First, Open, Packet, Promote, Record, Reuse, Rst, Sweep},
     Scene,
     Table::{Flows, HalfOpen},
     flow,
@@ -106,6 +106,39 @@ fn a_flow_promoted_twice_at_once_is_recorded_once_and_holds_its_link_once() {
                 rule(end.flow(HalfOpen, 1).is_none(), "it is half-open no more")
             },
         );
+    }
+}
+
+/// A SYN sent again while another CPU has the segment that completes the handshake: were the tags looked at first, the flow
+/// could be promoted between that and the look at the half-open ones, and begin once more with another server.
+#[test]
+fn a_first_packet_sent_again_does_not_begin_a_flow_that_is_being_promoted() {
+    for free in [4, 1] {
+        Scene::new(&others(free), &[half_open(1, 990)]).holds(
+            &[&[Promote(1, 0, NOW)], &[First(of(syn(1, NOW), 2))]],
+            |end| {
+                others_live(end, &others(free))?;
+                rule(!end.had_room(1), "the flow is known")?;
+                let backend = end.flow(Flows, 1).map(Value::backend);
+                rule(backend == Some(1), "the flow keeps its server")?;
+                rule(end.flow(HalfOpen, 1).is_none(), "it is half-open no more")
+            },
+        );
+    }
+}
+
+#[test]
+fn of_first_packets_that_meet_each_of_a_flow_leaves_one_entry_and_none_takes_anothers() {
+    let full = [half_open(31, 901), half_open(32, 902), half_open(33, 903)];
+    let rivals: [&[Op]; 4] =
+        [&[First(syn(1, NOW))], &[First(syn(2, NOW))], &[Open(syn(2, NOW))], &[Sweep(HalfOpen, NOW)]];
+    for rival in rivals {
+        Scene::new(&[], &full).holds(&[&[First(syn(1, NOW))], rival], |end| {
+            let is_evicted = matches!(rival, [Open(_)]);
+            let stay = [31, 32, 33].iter().filter(|&&key| end.flow(HalfOpen, key).is_some()).count();
+            rule(stay == 3 || is_evicted, "who is half-open stays")?;
+            rule(!end.had_room(0) || end.flow(HalfOpen, 1).is_some() || is_evicted, "who was taken is there")
+        });
     }
 }
 

@@ -159,6 +159,11 @@ fn flow_counts_are_by_backend_listener_and_snat_address() {
         assert_eq!(sums.listeners[&scene::listener(family, Protocol::Tcp).0], 9);
         assert_eq!(sums.listeners[&scene::listener(family, Protocol::Udp).0], 3);
         assert_eq!(sums.snats[&(family, SnatSlot(0))], 12);
+        let name = if family == Family::V4 { "CONNS_V4" } else { "CONNS_V6" };
+        let tables = bench.datapath().tables().unwrap();
+        let table = tables.iter().find(|table| table.name == name).unwrap();
+        assert_eq!((table.used, table.capacity), (12, scene::PORTS.into()), "{name}");
+        assert!(table.bytes > 1 << 24, "{table:?}");
     }
 }
 

@@ -163,7 +163,25 @@ impl AyaDatapath {
                 persistence_entries,
                 Persistence(sets).entries()?.len() as u64,
             ),
+            TableUse {
+                name: name::CONNS_V4,
+                capacity: self.ports(Family::V4)?,
+                used: self.v4().used(&self.slots(Family::V4)?)?,
+                bytes: self.v4().bytes(),
+            },
+            TableUse {
+                name: name::CONNS_V6,
+                capacity: self.ports(Family::V6)?,
+                used: self.v6().used(&self.slots(Family::V6)?)?,
+                bytes: self.v6().bytes(),
+            },
         ])
+    }
+
+    /// The ports of the SNAT addresses in use: each is a place for a connection.
+    fn ports(&self, family: Family) -> Result<u64, DatapathError> {
+        let snats = &self.maps.snats[family.index()];
+        (0..snats.len()).map(|slot| Ok(u64::from(snats.read(slot)?.ports))).sum()
     }
 
     pub(super) fn read_persistence(&self) -> Result<Vec<PersistenceEntry>, DatapathError> {

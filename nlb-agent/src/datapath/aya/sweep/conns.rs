@@ -94,6 +94,23 @@ where
         Ok(())
     }
 
+    /// How many entries of these SNAT slots are in use.
+    pub(in crate::datapath::aya) fn used(&self, slots: &[SnatSlot]) -> Result<u64, DatapathError> {
+        let mut used = 0;
+        for &slot in slots {
+            for port in 0..=u16::MAX {
+                used += u64::from(self.status(conn::index(slot.0.into(), port))?.is_conn());
+            }
+        }
+        Ok(used)
+    }
+
+    /// What the tables take, used or not.
+    pub(in crate::datapath::aya) fn bytes(&self) -> u64 {
+        let entries = u64::from(self.conns.len()) * (size_of::<Conn<A>>() + size_of::<u32>()) as u64;
+        entries + u64::from(self.sets.len()) * size_of::<ConnSet>() as u64
+    }
+
     /// Marks the ports that flows may not use, and frees those they may use again.
     pub(in crate::datapath::aya) fn exclude(
         &self,
