@@ -86,7 +86,17 @@ fn done_or_rest(ctx: &XdpContext, outcome: Outcome) -> u32 {
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_rest(ctx: XdpContext) -> u32 {
-    done(&ctx, pipeline::run(&ctx))
+    done_or_called(&ctx, pipeline::run(&ctx))
+}
+
+#[inline(always)]
+fn done_or_called(ctx: &XdpContext, outcome: Outcome) -> u32 {
+    if let Some(slot) = outcome.called() {
+        // SAFETY: both are XDP programs, and nothing here is to be dropped.
+        unsafe { PROGRAMS.tail_call(ctx, slot) };
+        return done(ctx, Outcome::drop(Verdict::DropInternal));
+    }
+    done(ctx, outcome)
 }
 
 /// Counts a packet's verdict; its action.

@@ -51,6 +51,18 @@ impl Outcome {
         Self::new(Verdict::PassMalformed, REST)
     }
 
+    /// For the program of a slot ([`nlb_common::abi::maps::programs`]), which begins with the packet as it is.
+    #[inline(always)]
+    pub(crate) const fn call(slot: u32) -> Self {
+        Self::new(Verdict::DropInternal, CALL + slot)
+    }
+
+    /// The slot of [`Outcome::call`].
+    #[inline(always)]
+    pub(crate) const fn called(self) -> Option<u32> {
+        self.action().checked_sub(CALL)
+    }
+
     /// Whether there is more to do than to count it.
     #[inline(always)]
     pub(crate) const fn is_open(self) -> bool {
@@ -100,3 +112,5 @@ pub(crate) const REPLY: u32 = 0x105;
 pub(crate) const TUNNEL: u32 = 0x106;
 /// Not for [`crate::plain`]: the packet is as it came.
 pub(crate) const REST: u32 = 0x107;
+/// The first of the actions that call a program, in the order of their slots.
+const CALL: u32 = 0x200;

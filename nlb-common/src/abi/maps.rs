@@ -111,23 +111,20 @@ pub const PERSISTENCE_MASK: &str = "PERSISTENCE_MASK";
 pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program that packets come to.
 pub const PROGRAM: &str = "nlb";
-/// Name of the program that it calls for first packets over IPv4.
-pub const OPEN_V4: &str = "nlb_open_v4";
-/// Name of the program that it calls for first packets over IPv6.
-pub const OPEN_V6: &str = "nlb_open_v6";
-/// Name of the program that all call for what they leave.
-pub const REST: &str = "nlb_rest";
 
-/// Slots of the array of programs.
+/// The programs that it calls: slots of the array of programs.
 pub mod programs {
-    /// [`REST`](super::REST).
+    /// What the entry leaves.
     pub const REST: u32 = 0;
-    /// [`OPEN_V4`](super::OPEN_V4).
+    /// First packets over IPv4.
     pub const OPEN_V4: u32 = 1;
-    /// [`OPEN_V6`](super::OPEN_V6).
+    /// First packets over IPv6.
     pub const OPEN_V6: u32 = 2;
+
+    /// Their names, in the order of their slots.
+    pub const NAMES: [&str; 3] = ["nlb_rest", "nlb_open_v4", "nlb_open_v6"];
     /// How many there are.
-    pub const SLOTS: u32 = 3;
+    pub const SLOTS: u32 = NAMES.len() as u32;
 }
 
 /// Addresses of one family: VIPs and SNAT addresses.

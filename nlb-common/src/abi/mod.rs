@@ -21,7 +21,7 @@ pub mod sweep;
 pub mod vip;
 
 /// Of the pinned maps: an agent adopts maps of its own version only.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Lets aya move a type in and out of maps.
 #[cfg(feature = "user")]

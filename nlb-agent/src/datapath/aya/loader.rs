@@ -22,8 +22,8 @@ use nix::{
 use nlb_common::abi::{
     LAYOUT_VERSION, flow,
     maps::{
-        FLOW_MASK, HASH_SEED, OPEN_V4, OPEN_V6, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, REST, flow_sets,
-        name, persistence_sets, programs,
+        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, flow_sets, name, persistence_sets,
+        programs,
     },
     meta::Meta,
 };
@@ -126,10 +126,10 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
     let mut instructions = verified(&mut ebpf, PROGRAM)?.1;
     let mut called = Vec::new();
-    for (slot, name) in [(programs::REST, REST), (programs::OPEN_V4, OPEN_V4), (programs::OPEN_V6, OPEN_V6)] {
+    for name in programs::NAMES {
         let (program, its_instructions) = verified(&mut ebpf, name)?;
         instructions = instructions.zip(its_instructions).map(|(sum, its)| sum + its);
-        called.push((slot, program));
+        called.push(program);
     }
     info!(
         verified_instructions = instructions,
@@ -173,13 +173,13 @@ fn verified(ebpf: &mut Ebpf, name: &str) -> Result<(ProgramFd, Option<u32>), Dat
     Ok((handle, program.info().ok().and_then(|info| info.verified_instruction_count())))
 }
 
-/// Makes these the programs that are called by their slots.
-fn set_programs(ebpf: &mut Ebpf, programs: &[(u32, ProgramFd)]) -> Result<(), DatapathError> {
+/// Makes these the programs that are called, in the order of their slots.
+fn set_programs(ebpf: &mut Ebpf, programs: &[ProgramFd]) -> Result<(), DatapathError> {
     let missing = || map_error("find", name::PROGRAMS, &io::Error::from(io::ErrorKind::NotFound));
     let map = ebpf.map_mut(name::PROGRAMS).ok_or_else(missing)?;
     let mut map = ProgramArray::try_from(map).map_err(|cause| map_error("open", name::PROGRAMS, &cause))?;
-    programs.iter().try_for_each(|(slot, program)| {
-        map.set(*slot, program, 0).map_err(|cause| map_error("write", name::PROGRAMS, &cause))
+    (0..).zip(programs).try_for_each(|(slot, program)| {
+        map.set(slot, program, 0).map_err(|cause| map_error("write", name::PROGRAMS, &cause))
     })
 }
 
