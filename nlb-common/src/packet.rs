@@ -1,4 +1,4 @@
-//! The packet parser: Ethernet with up to two VLAN tags, IPv4 with options, IPv6, TCP, UDP.
+//! The packet parser: Ethernet with up to two VLAN tags, IPv4 with options, IPv6 with extension headers, TCP, UDP.
 //!
 //! In steps, because most packets of a host are not the balancer's business: [`Link::parse`] finds the network
 //! header, [`Family::parse`] tells where the packet goes, and only a packet to one of the balancer's addresses
@@ -13,6 +13,7 @@ use crate::{
     tcp::{self, Flags},
 };
 
+pub mod extension;
 pub mod gue;
 mod link;
 
@@ -43,19 +44,37 @@ pub struct Network<A> {
     pub source: A,
     /// Where it goes.
     pub destination: A,
-    /// Length of the header; of IPv6, the fixed one. A byte, so that the verifier knows its bounds even when it comes
-    /// from the stack.
+    /// Length of the header, with options or extension headers. A byte, so that the verifier knows its bounds even when
+    /// it comes from the stack.
     pub header_len: u8,
     /// Length of the packet from the header on, by its own length field; what follows is Ethernet padding.
     pub len: u32,
-    /// What follows: an IP protocol number; in IPv6 that of the first header behind the fixed one.
+    /// What follows: an IP protocol number; that of an IPv6 extension header where the headers could not be followed.
     pub protocol: u8,
-    /// Whether this is a part of a fragmented packet.
+    /// Whether this is a part of a fragmented packet; only in the first one a transport header follows.
     pub fragment: bool,
     /// TTL or hop limit.
     pub hops: u8,
     /// Type of service or traffic class: DSCP and ECN.
     pub class: u8,
+}
+
+/// Which part of which packet a fragment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// The packet's identification, as it lies in memory.
+    pub id: u32,
+    /// Whether it is the part with the transport header.
+    pub is_first: bool,
+}
+
+impl Fragment {
+    /// Of an IPv4 packet that is one.
+    #[inline(always)]
+    pub fn of_v4(packet: Bytes) -> Option<Self> {
+        let offset = packet.read::<u16>(6)? & const { Be16::new(0x1fff).raw() };
+        Some(Self { id: packet.read::<u16>(4)?.into(), is_first: offset == 0 })
+    }
 }
 
 /// The outer header of a tunnelled packet.
@@ -94,16 +113,17 @@ pub trait Family: Sized + 'static {
     /// The header is cut short, or its lengths contradict each other or the frame.
     fn parse(packet: Bytes) -> Result<Network<Self::Address>, Malformed>;
 
-    /// Reads the header if it has no options: its length is then known at compile time.
+    /// Reads the header as if there were nothing between it and the transport header: its length is then known at compile
+    /// time. In IPv6, whether that is so is to be told by the protocol.
     ///
     /// # Errors
-    /// There are options, or as [`Family::parse`].
+    /// There are options of IPv4, or as [`Family::parse`].
     fn parse_plain(packet: Bytes) -> Result<Network<Self::Address>, Malformed>;
 
     /// What follows a header without options.
     fn after_plain_header(packet: Bytes) -> Bytes;
 
-    /// Whether `protocol` is an extension header rather than a transport protocol.
+    /// Whether `protocol` is an extension header rather than a transport protocol: [`extension`] follows it.
     fn is_extension(protocol: u8) -> bool;
 
     /// Takes one hop off; there is more than one.
@@ -313,16 +333,13 @@ impl Family for Ipv6 {
         if version != 6 || len as usize > packet.len() {
             return Err(Malformed);
         }
-        // Fragment header, RFC 8200, section 4.5.
-        let fragment = protocol == 44;
         let header_len = Self::HEADER_LEN as u8;
-        Ok(Network { source, destination, header_len, len, protocol, fragment, hops, class })
+        Ok(Network { source, destination, header_len, len, protocol, fragment: false, hops, class })
     }
 
-    /// Hop-by-hop, routing, authentication, destination options, mobility, HIP, shim6 (RFC 7045, section 1.2).
     #[inline(always)]
     fn is_extension(protocol: u8) -> bool {
-        matches!(protocol, 0 | 43 | 51 | 60 | 135 | 139 | 140)
+        extension::is_there(protocol)
     }
 
     #[inline(always)]
@@ -407,8 +424,8 @@ impl Transport {
             Flags(segment.read(13).ok_or(Malformed)?)
         } else {
             let length = usize::from(segment.read::<Be16>(4).ok_or(Malformed)?.get());
-            // RFC 768; 0 is for jumbograms (RFC 2675), which XDP never sees.
-            if length < UDP_LEN || length > available {
+            // RFC 768; 0 is for jumbograms (RFC 2675), which XDP never sees. Of a fragmented one more is to come.
+            if length < UDP_LEN || (length > available && !network.fragment) {
                 return Err(Malformed);
             }
             Flags::default()

@@ -43,8 +43,8 @@ verdicts! {
     ResetUnknownFlow = "RESET_UNKNOWN_FLOW": "TCP segment of no known flow that opens none: answered with RST";
     ResetExpired = "RESET_EXPIRED": "of a flow whose server's draining time is over: answered with RST";
     DropMalformed = "DROP_MALFORMED": "to a VIP, with a length or header that cannot be right";
-    DropFragment = "DROP_FRAGMENT": "an IP fragment to a VIP: not supported yet";
-    DropExtensionHeader = "DROP_EXTENSION_HEADER": "to a VIP, with an IPv6 extension header: not supported yet";
+    DropFragment = "DROP_FRAGMENT": "an IP fragment to a VIP, of a packet whose first fragment has not come, or lacks the ports";
+    DropExtensionHeader = "DROP_EXTENSION_HEADER": "to a VIP, with IPv6 extension headers that cannot be followed: damaged, out of order, too many, or with segments left";
     DropNoListener = "DROP_NO_LISTENER": "to a port of a VIP where nothing listens";
     DropListenerDisabled = "DROP_LISTENER_DISABLED": "would open a connection, but the listener takes no new ones";
     DropNoBackend = "DROP_NO_BACKEND": "would open a connection, but no server of the packet's address family may get one";

@@ -1,6 +1,10 @@
 //! What the address families have each for themselves: maps.
 
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::{
+    bindings::xdp_md,
+    maps::{Array, HashMap},
+    programs::XdpContext,
+};
 use nlb_common::{
     abi::{
         conn::{Conn, Status},
@@ -12,11 +16,15 @@ use nlb_common::{
     },
     addr::{V4, V6},
     be::Be16,
-    packet::{Family, Ipv4, Ipv6},
+    bytes::Bytes,
+    packet::{
+        Family, Fragment, Ipv4, Ipv6, Link, Network,
+        extension::{self, Chain},
+    },
     tcp::{Direction, Flags},
 };
 
-use crate::{conn, conn_set, maps};
+use crate::{conn, conn_set, maps, packet::frame};
 
 /// An address of either family in two registers.
 #[derive(Clone, Copy)]
@@ -47,7 +55,15 @@ pub(crate) trait Tables: Family {
     const AF: u8;
     /// The slot of the program that opens flows through tunnels.
     const OPEN_SLOT: u32;
+    /// The slot of the program that does whatever the others leave.
+    const REST_SLOT: u32;
+    /// The slot of the program for fragments.
+    const FRAGMENT_SLOT: u32;
 
+    /// Reads the network header, with all that follows it up to the transport header.
+    fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<Self::Address>>;
+    /// The same, and which part of a packet it is, of a packet that is a fragment.
+    fn fragment(ctx: &XdpContext, packet: Bytes) -> Option<(Network<Self::Address>, Fragment)>;
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
     /// SNAT addresses.
@@ -79,6 +95,18 @@ impl Tables for Ipv4 {
     const NUMBER: u8 = 4;
     const AF: u8 = 2;
     const OPEN_SLOT: u32 = programs::OPEN_V4;
+    const REST_SLOT: u32 = programs::REST_V4;
+    const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V4;
+
+    #[inline(always)]
+    fn network(_ctx: &XdpContext, packet: Bytes) -> Option<Network<V4>> {
+        Self::parse(packet).ok()
+    }
+
+    #[inline(always)]
+    fn fragment(_ctx: &XdpContext, packet: Bytes) -> Option<(Network<V4>, Fragment)> {
+        Some((Self::parse(packet).ok()?, Fragment::of_v4(packet)?))
+    }
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
@@ -146,6 +174,26 @@ impl Tables for Ipv6 {
     const NUMBER: u8 = 6;
     const AF: u8 = 10;
     const OPEN_SLOT: u32 = programs::OPEN_V6;
+    const REST_SLOT: u32 = programs::REST_V6;
+    const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V6;
+
+    #[inline(always)]
+    fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<V6>> {
+        let network = Self::parse(packet).ok()?;
+        let chain = if Self::is_extension(network.protocol) {
+            Chain::from_word(extension_headers(ctx.ctx))
+        } else {
+            Chain { len: network.header_len, protocol: network.protocol, fragment: None }
+        };
+        Some(network.with(chain))
+    }
+
+    #[inline(always)]
+    fn fragment(ctx: &XdpContext, packet: Bytes) -> Option<(Network<V6>, Fragment)> {
+        let network = Self::parse(packet).ok()?;
+        let chain = Chain::from_word(extension_headers(ctx.ctx));
+        Some((network.with(chain), chain.fragment?))
+    }
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {
@@ -270,3 +318,17 @@ macro_rules! by_themselves {
 
 by_themselves!(Ipv4: conn_take_v4, conn_step_v4, conn_name_v4, conn_unname_v4);
 by_themselves!(Ipv6: conn_take_v6, conn_step_v6, conn_name_v6, conn_unname_v6);
+
+/// Follows the extension headers of an IPv6 packet ([`extension::follow`]): a [`Chain`]. By itself, because there are many
+/// ways through them, and the verifier would go each of them at every place where a packet is parsed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn extension_headers(ctx: *mut xdp_md) -> u64 {
+    let chain = |ctx: &XdpContext| {
+        let frame = frame(ctx);
+        let packet = frame.after(Link::parse(frame)?.len()).proven(Ipv6::HEADER_LEN)?;
+        let network = Ipv6::parse(packet).ok()?;
+        Some(extension::follow(packet, &network))
+    };
+    chain(&XdpContext::new(ctx)).map_or(0, Chain::to_word)
+}

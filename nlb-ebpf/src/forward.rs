@@ -139,17 +139,29 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if tracking == tracking::NAT {
         return nat::established(arrival);
     }
-    let backend = if tracking == tracking::FULL {
-        recorded(arrival)?
-    } else {
-        let slot = ring_slot(arrival);
-        if tracking == tracking::TRANSITION && (slot.current() == 0 || !slot.is_clean()) {
-            recorded(arrival)?
-        } else {
-            by_ring(arrival, slot, tracking)?
-        }
+    let backend = match slot_alone(arrival, tracking) {
+        Some(slot) => by_ring(arrival, slot, tracking)?,
+        None => recorded(arrival)?,
     };
     send(&arrival.packet, arrival.listener.number, backend)
+}
+
+/// The backend of a packet of which nothing is remembered; `None`: the flow table may know.
+#[inline(always)]
+pub(crate) fn unrecorded<F: Tables>(arrival: &Arrival<'_, F>) -> Option<Step<Numbered>> {
+    let tracking = arrival.listener.tracking();
+    slot_alone(arrival, tracking).map(|slot| by_ring(arrival, slot, tracking))
+}
+
+/// The slot of the ring that a packet meets, if that alone decides.
+#[inline(always)]
+fn slot_alone<F: Tables>(arrival: &Arrival<'_, F>, tracking: u32) -> Option<Slot> {
+    if tracking == tracking::FULL {
+        return None;
+    }
+    let slot = ring_slot(arrival);
+    let may_be_recorded = tracking == tracking::TRANSITION && (slot.current() == 0 || !slot.is_clean());
+    if may_be_recorded { None } else { Some(slot) }
 }
 
 /// The slot of the ring that a packet meets.

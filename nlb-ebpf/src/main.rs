@@ -4,7 +4,7 @@
 //! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
-//! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections.
+//! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -22,6 +22,8 @@ mod family;
 mod first;
 mod flow;
 mod forward;
+mod fragment;
+mod handover;
 mod ledger;
 mod listener;
 mod maps;
@@ -43,52 +45,77 @@ mod tunnel;
 use aya_ebpf::{bindings::xdp_action::XDP_DROP, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use nlb_common::{
-    abi::maps::programs,
     packet::{Ipv4, Ipv6},
     verdict::Verdict,
 };
 
-use crate::{maps::PROGRAMS, outcome::Outcome};
+use crate::{family::Tables as _, maps::PROGRAMS, outcome::Outcome};
 
 /// The entry: one packet in, its action out.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 #[inline(always)]
 fn nlb(ctx: XdpContext) -> u32 {
-    done_or_rest(&ctx, plain::run(&ctx))
+    let (outcome, rest) = plain::run(&ctx);
+    done_or_left(&ctx, outcome, rest)
 }
 
 /// First packets of IPv4 flows through tunnels that [`first`] leaves, and whatever else may change what is known of a flow.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_open_v4(ctx: XdpContext) -> u32 {
-    done_or_rest(&ctx, open::plain::<Ipv4>(&ctx))
+    done_or_left(&ctx, open::plain::<Ipv4>(&ctx), Ipv4::REST_SLOT)
 }
 
 /// The same over IPv6. By itself, for its stack.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_open_v6(ctx: XdpContext) -> u32 {
-    done_or_rest(&ctx, open::plain::<Ipv6>(&ctx))
+    done_or_left(&ctx, open::plain::<Ipv6>(&ctx), Ipv6::REST_SLOT)
 }
 
-#[inline(always)]
-fn done_or_rest(ctx: &XdpContext, outcome: Outcome) -> u32 {
-    if outcome.is_open() {
-        // SAFETY: both are XDP programs, and nothing here is to be dropped.
-        unsafe { PROGRAMS.tail_call(ctx, programs::REST) };
-        return done(ctx, Outcome::drop(Verdict::DropInternal));
-    }
-    done(ctx, outcome)
-}
-
-/// Whatever the others leave; it begins with the packet once more.
+/// Whatever the entry leaves and has not told the family of: it may stand behind tags.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_rest(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, pipeline::run(&ctx))
+    done_or_called(&ctx, pipeline::of_link(&ctx))
 }
 
+/// Whatever the others leave of IPv4; it begins with the packet once more.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_rest_v4(ctx: XdpContext) -> u32 {
+    done_or_called(&ctx, pipeline::run::<Ipv4>(&ctx))
+}
+
+/// The same of IPv6.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_rest_v6(ctx: XdpContext) -> u32 {
+    done_or_called(&ctx, pipeline::run::<Ipv6>(&ctx))
+}
+
+/// Fragments over IPv4.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_fragment_v4(ctx: XdpContext) -> u32 {
+    done_or_called(&ctx, fragment::run::<Ipv4>(&ctx))
+}
+
+/// Fragments over IPv6.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_fragment_v6(ctx: XdpContext) -> u32 {
+    done_or_called(&ctx, fragment::run::<Ipv6>(&ctx))
+}
+
+/// Ends a packet's way, or leaves it to the program of the slot `rest`.
+#[inline(always)]
+fn done_or_left(ctx: &XdpContext, outcome: Outcome, rest: u32) -> u32 {
+    done_or_called(ctx, if outcome.is_open() { Outcome::call(rest) } else { outcome })
+}
+
+/// Ends a packet's way, or goes on in another program.
 #[inline(always)]
 fn done_or_called(ctx: &XdpContext, outcome: Outcome) -> u32 {
     if let Some(slot) = outcome.called() {

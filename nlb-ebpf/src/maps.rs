@@ -4,7 +4,7 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
 };
 use nlb_common::{
     abi::{
@@ -15,11 +15,13 @@ use nlb_common::{
         conn_set::ConnSet,
         counters::Traffic,
         flow::{FlowSet, Links, Tags, pair},
+        fragment::{FragmentKey, FragmentPorts},
         listener::{Listener, ListenerBucket},
         maps::{
-            CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS,
-            MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS,
-            flow_sets, persistence_sets, programs::SLOTS as PROGRAM_SLOTS,
+            CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, FRAGMENTED, HALF_OPEN_SETS,
+            LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS,
+            MAX_SERVICES, MAX_SLOTS, MAX_SNATS, flow_sets, persistence_sets,
+            programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
         persistence::PersistenceSet,
@@ -118,6 +120,13 @@ pub(crate) static ACTIVE: Array<Active> = Array::with_max_entries(MAX_BACKENDS, 
 /// The agent's alone; made here so that it is pinned with the others.
 #[map]
 pub(crate) static SWEEP: Array<Sweep> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> =
+    LruHashMap::with_max_entries(FRAGMENTED, 0);
+
+#[map]
+pub(crate) static HANDOVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(event::COUNT, 0);

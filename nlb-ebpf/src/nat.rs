@@ -214,6 +214,23 @@ fn note_return_path<F: Tables>(packet: &Packet<'_, F>, entry: Entry<F>) -> Step<
     Ok(())
 }
 
+/// A fragment other than the first, whose connection the first one has made, if it was to.
+#[inline(always)]
+pub(crate) fn fragment<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    let packet = &arrival.packet;
+    let unknown = Outcome::drop(Verdict::DropFragment);
+    let found = find::<F>(&arrival.tuple(), arrival.hash).ok_or(unknown)?;
+    let route = route::<F>(arrival.now(), found.index, found.entry, found.status).ok_or(unknown)?;
+    let next_hop = packet.next_hop(route.backend)?;
+    counters::packet(arrival.listener.number, route.number, packet.frame.len());
+    let snat = F::snats().get_ptr(slot(route.index)).ok_or(Outcome::drop(Verdict::DropInternal))?;
+    // SAFETY: a map value; the address does not change while a backend names the slot.
+    let source = F::narrow(unsafe { (*snat).address });
+    F::readdress(packet.packet, &packet.network, source, route.server.0)
+        .ok_or(Outcome::drop(Verdict::DropInternal))?;
+    Ok(transmit::to_next_hop(packet, next_hop))
+}
+
 /// Counts the packet, rewrites it and sends it.
 #[inline(always)]
 fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>, next_hop: u64) -> Step<Outcome> {

@@ -53,17 +53,27 @@ pub(crate) fn flow<F: Tables>(ctx: &XdpContext) -> Outcome {
 
 #[inline(never)]
 fn routed<F: Tables>(ctx: &XdpContext) -> Outcome {
-    again(ctx, |arrival: &Arrival<'_, F>| {
-        let Found { backend, is_new } = route::find(arrival)?;
-        let listener = arrival.listener.number;
-        if is_new {
-            counters::connection(listener, backend);
-        }
-        counters::packet(listener, backend, arrival.packet.frame.len());
-        Ok(Outcome::tunnel(backend))
-    })
+    again::<F>(ctx, route)
 }
 
+/// Finds the backend of a packet, and counts it.
+#[inline(always)]
+pub(crate) fn route<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+    Ok(counted(arrival, route::find(arrival)?))
+}
+
+/// Counts a packet whose backend was found.
+#[inline(always)]
+pub(crate) fn counted<F: Tables>(arrival: &Arrival<'_, F>, Found { backend, is_new }: Found) -> Outcome {
+    let listener = arrival.listener.number;
+    if is_new {
+        counters::connection(listener, backend);
+    }
+    counters::packet(listener, backend, arrival.packet.frame.len());
+    Outcome::tunnel(backend)
+}
+
+/// Sends a packet whose backend was found.
 #[inline(never)]
 fn tunneled<F: Tables>(ctx: &XdpContext, backend: u32) -> Outcome {
     let Some(backend) = BACKENDS.get_ptr(backend) else {

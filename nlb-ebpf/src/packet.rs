@@ -42,9 +42,20 @@ impl<'a, F: Tables> Packet<'a, F> {
         let frame = frame(ctx);
         let link = Link::parse(frame)?;
         let packet = frame.after(link.len()).proven(F::HEADER_LEN)?;
-        let network = F::parse(packet).ok()?;
+        let network = F::network(ctx, packet)?;
         let segment = packet.after(network.header_len.into());
         let transport = Transport::parse(segment, &network).ok()?;
+        Some(Self { ctx, frame, packet, segment, link, network, transport, is_plain: false })
+    }
+
+    /// As [`Packet::parse`], a packet whose transport header is not in it.
+    #[inline(always)]
+    pub(crate) fn of_transport(ctx: &'a XdpContext, transport: Transport) -> Option<Self> {
+        let frame = frame(ctx);
+        let link = Link::parse(frame)?;
+        let packet = frame.after(link.len()).proven(F::HEADER_LEN)?;
+        let network = F::parse(packet).ok()?;
+        let segment = packet.after(network.header_len.into());
         Some(Self { ctx, frame, packet, segment, link, network, transport, is_plain: false })
     }
 
@@ -74,6 +85,9 @@ impl<'a, F: Tables> Packet<'a, F> {
         let link = Link { tags: Tags::NONE, ethertype: F::ETHERTYPE };
         let packet = frame.split::<ETHERNET_LEN>();
         let network = F::parse_plain(packet).ok()?;
+        if network.fragment {
+            return None;
+        }
         let segment = F::after_plain_header(packet);
         let transport = usable_transport::<F>(segment, &network)?;
         Some(Self { ctx, frame, packet, segment, link, network, transport, is_plain: true })
@@ -108,6 +122,6 @@ pub(crate) fn usable_transport<F: Tables>(
     segment: Bytes,
     network: &Network<F::Address>,
 ) -> Option<Transport> {
-    let is_usable = !network.fragment && matches!(network.protocol, protocol::TCP | protocol::UDP);
+    let is_usable = matches!(network.protocol, protocol::TCP | protocol::UDP);
     if is_usable { Transport::parse(segment, network).ok() } else { None }
 }

@@ -2,8 +2,12 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::vip::{LocalAddress, filter},
-    packet::{Ipv4, Ipv6, Link, Network, ethertype, protocol},
+    abi::{
+        handover::NOTED,
+        maps::programs,
+        vip::{LocalAddress, filter},
+    },
+    packet::{Link, Network, ethertype, protocol},
     verdict::Verdict,
 };
 
@@ -11,7 +15,7 @@ use crate::{
     config,
     family::Tables,
     forward::{self, Arrival},
-    listener,
+    handover, listener,
     maps::ADDRESS_FILTER,
     open,
     outcome::{ASK_KERNEL, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
@@ -19,20 +23,24 @@ use crate::{
     reply, reset, shared, transmit,
 };
 
-/// From a packet to its end.
+/// Which program a packet is for, whose family the entry has not told.
 #[inline(always)]
-pub(crate) fn run(ctx: &XdpContext) -> Outcome {
-    let Some(link) = Link::parse(frame(ctx)) else {
-        return Outcome::pass(Verdict::PassMalformed);
-    };
-    match link.ethertype {
-        ethertype::IPV4 => finish::<Ipv4>(ctx, balance::<Ipv4>(ctx)),
-        ethertype::IPV6 => finish::<Ipv6>(ctx, balance::<Ipv6>(ctx)),
-        _ => Outcome::pass(Verdict::PassNotIp),
+pub(crate) fn of_link(ctx: &XdpContext) -> Outcome {
+    match Link::parse(frame(ctx)) {
+        None => Outcome::pass(Verdict::PassMalformed),
+        Some(Link { ethertype: ethertype::IPV4, .. }) => Outcome::call(programs::REST_V4),
+        Some(Link { ethertype: ethertype::IPV6, .. }) => Outcome::call(programs::REST_V6),
+        Some(_) => Outcome::pass(Verdict::PassNotIp),
     }
 }
 
-/// A packet of one family, with a stack frame of its own: one for both families would be too large.
+/// From a packet to its end.
+#[inline(always)]
+pub(crate) fn run<F: Tables>(ctx: &XdpContext) -> Outcome {
+    finish::<F>(ctx, balance::<F>(ctx))
+}
+
+/// A packet's first look, with a stack frame of its own.
 #[inline(never)]
 fn balance<F: Tables>(ctx: &XdpContext) -> Outcome {
     match steps::<F>(ctx) {
@@ -62,7 +70,10 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     let link = Link::parse(frame).ok_or(Outcome::pass(Verdict::PassMalformed))?;
     let malformed = Outcome::pass(Verdict::PassMalformed);
     let packet = frame.after(link.len()).proven(F::HEADER_LEN).ok_or(malformed)?;
-    let network = F::parse(packet).map_err(|_| malformed)?;
+    let network = F::network(ctx, packet).ok_or(malformed)?;
+    if network.fragment && handover::take() != NOTED {
+        return Err(Outcome::call(F::FRAGMENT_SLOT));
+    }
     let segment = packet.after(network.header_len.into());
     if let Some(transport) = usable_transport::<F>(segment, &network) {
         let packet = Packet::<F> { ctx, frame, packet, segment, link, network, transport, is_plain: false };

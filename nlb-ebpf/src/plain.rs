@@ -3,40 +3,38 @@
 //! that could be called, but for SYNs ([`crate::first`]). Whatever turns out to need more is left as it is for the pipeline.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype};
+use nlb_common::{
+    abi::maps::programs,
+    packet::{ETHERNET_LEN, Ipv4, Ipv6, ethertype},
+};
 
 use crate::{
     family::Tables,
     first,
     forward::{self, Arrival},
     listener::{self, First},
-    maps::PROGRAMS,
     outcome::{OPEN_FLOW, Outcome, Step},
     packet::{Packet, frame},
     pipeline::{local_address, unclaimed},
     reply::reply,
 };
 
-/// A packet's end, or [`crate::outcome::REST`].
+/// A packet's end, or that it is open, and the slot of the program it is left to then.
 #[inline(always)]
-pub(crate) fn run(ctx: &XdpContext) -> Outcome {
+pub(crate) fn run(ctx: &XdpContext) -> (Outcome, u32) {
     match frame(ctx).read(ETHERNET_LEN - 2) {
         Some(ethertype::IPV4) => run_as::<Ipv4>(ctx),
         Some(ethertype::IPV6) => run_as::<Ipv6>(ctx),
-        _ => Outcome::rest(),
+        _ => (Outcome::rest(), programs::REST),
     }
 }
 
 #[inline(always)]
-fn run_as<F: Tables>(ctx: &XdpContext) -> Outcome {
+fn run_as<F: Tables>(ctx: &XdpContext) -> (Outcome, u32) {
     let outcome = match steps::<F>(ctx) {
         Ok(outcome) | Err(outcome) => outcome,
     };
-    if outcome.action() == OPEN_FLOW {
-        // SAFETY: both are XDP programs, and nothing here is to be dropped.
-        unsafe { PROGRAMS.tail_call(ctx, F::OPEN_SLOT) };
-    }
-    outcome
+    (outcome, if outcome.action() == OPEN_FLOW { F::OPEN_SLOT } else { F::REST_SLOT })
 }
 
 #[inline(always)]

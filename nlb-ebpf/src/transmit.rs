@@ -96,5 +96,5 @@ pub(crate) fn as_kernel_knows<F: Tables>(ctx: &XdpContext) -> Outcome {
 fn layers<F: Tables>(ctx: &XdpContext) -> Option<(Link, Network<F::Address>)> {
     let frame = frame(ctx);
     let link = Link::parse(frame)?;
-    Some((link, F::parse(frame.after(link.len())).ok()?))
+    Some((link, F::network(ctx, frame.after(link.len()))?))
 }

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod checksum;
+pub mod fragments;
 
 use std::net::SocketAddr;
 

@@ -56,6 +56,10 @@ pub mod name {
     pub const ACTIVE: &str = "ACTIVE";
     /// Array of one [`Sweep`](crate::abi::sweep::Sweep).
     pub const SWEEP: &str = "SWEEP";
+    /// [`FragmentKey`](crate::abi::fragment::FragmentKey) to [`FragmentPorts`](crate::abi::fragment::FragmentPorts).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Per-CPU array of one `u64`: [`handover`](crate::abi::handover).
+    pub const HANDOVER: &str = "HANDOVER";
     /// Per-CPU array of `u64`, one for each [`Event`](crate::event::Event).
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array of `u64`, one for each [`Verdict`](crate::verdict::Verdict).
@@ -66,7 +70,7 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 33] = [
         META,
         PROGRAMS,
         CLOCK,
@@ -94,6 +98,8 @@ pub mod name {
         PERSISTENCE,
         ACTIVE,
         SWEEP,
+        FRAGMENTS,
+        HANDOVER,
         EVENTS,
         VERDICTS,
         LISTENER_COUNTERS,
@@ -114,15 +120,31 @@ pub const PROGRAM: &str = "nlb";
 
 /// The programs that it calls: slots of the array of programs.
 pub mod programs {
-    /// What the entry leaves.
+    /// What the entry leaves, and does not know the family of.
     pub const REST: u32 = 0;
+    /// What is left of IPv4.
+    pub const REST_V4: u32 = 1;
+    /// What is left of IPv6.
+    pub const REST_V6: u32 = 2;
     /// First packets over IPv4.
-    pub const OPEN_V4: u32 = 1;
+    pub const OPEN_V4: u32 = 3;
     /// First packets over IPv6.
-    pub const OPEN_V6: u32 = 2;
+    pub const OPEN_V6: u32 = 4;
+    /// Fragments over IPv4.
+    pub const FRAGMENT_V4: u32 = 5;
+    /// Fragments over IPv6.
+    pub const FRAGMENT_V6: u32 = 6;
 
     /// Their names, in the order of their slots.
-    pub const NAMES: [&str; 3] = ["nlb_rest", "nlb_open_v4", "nlb_open_v6"];
+    pub const NAMES: [&str; 7] = [
+        "nlb_rest",
+        "nlb_rest_v4",
+        "nlb_rest_v6",
+        "nlb_open_v4",
+        "nlb_open_v6",
+        "nlb_fragment_v4",
+        "nlb_fragment_v6",
+    ];
     /// How many there are.
     pub const SLOTS: u32 = NAMES.len() as u32;
 }
@@ -148,6 +170,8 @@ pub const LISTENER_BUCKETS: u32 = MAX_LISTENERS;
 pub const CONN_SETS: u32 = MAX_SNATS * super::conn::PORTS * 4 / super::conn_set::WAYS as u32;
 /// Sets of half-open flows: 32 768 flows in half a mebibyte, which a processor keeps in its second-level cache.
 pub const HALF_OPEN_SETS: u32 = 1 << 13;
+/// Fragmented packets that are remembered at a time; the ones that were asked for longest ago make room.
+pub const FRAGMENTED: u32 = 1 << 13;
 /// Flows of the flow table, unless the operator says otherwise.
 pub const DEFAULT_FLOWS: u32 = 1 << 20;
 /// Clients of the persistence table, unless the operator says otherwise.

@@ -11,6 +11,8 @@ pub mod conn;
 pub mod conn_set;
 pub mod counters;
 pub mod flow;
+pub mod fragment;
+pub mod handover;
 pub mod listener;
 pub mod maps;
 pub mod meta;

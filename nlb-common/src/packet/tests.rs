@@ -6,9 +6,9 @@ use std::{
 };
 
 use etherparse::{
-    EtherType, Ethernet2Slice, IpHeaders, IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv4Options, Ipv6FlowLabel,
-    Ipv6Header, Ipv6HeaderSlice, NetSlice, PacketBuilder, SingleVlanSlice, SlicedPacket, TcpHeaderSlice,
-    TransportSlice, UdpHeaderSlice,
+    EtherType, Ethernet2Slice, IpAuthHeaderSlice, IpHeaders, IpNumber, Ipv4Header, Ipv4HeaderSlice,
+    Ipv4Options, Ipv6FlowLabel, Ipv6FragmentHeaderSlice, Ipv6Header, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
+    NetSlice, PacketBuilder, SingleVlanSlice, SlicedPacket, TcpHeaderSlice, TransportSlice, UdpHeaderSlice,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -38,19 +38,33 @@ fn ours(frame: &mut [u8]) -> Option<Reading> {
     let frame = bytes(frame);
     let link = Link::parse(frame)?;
     match link.ethertype {
-        ethertype::IPV4 => ours_of::<Ipv4>(frame, &link, |address| Ipv4Addr::from(address.octets()).into()),
-        ethertype::IPV6 => ours_of::<Ipv6>(frame, &link, |address| Ipv6Addr::from(address.octets()).into()),
+        ethertype::IPV4 => {
+            let network = Ipv4::parse(frame.after(link.len())).ok()?;
+            ours_of(frame, &link, &network, |address| Ipv4Addr::from(address.octets()).into())
+        }
+        ethertype::IPV6 => {
+            let packet = frame.after(link.len());
+            let network = Ipv6::parse(packet).ok()?;
+            let chain = extension::follow(packet, &network);
+            assert_eq!(extension::Chain::from_word(chain.to_word()), chain);
+            let network = network.with(chain);
+            ours_of(frame, &link, &network, |address| Ipv6Addr::from(address.octets()).into())
+        }
         _ => None,
     }
 }
 
-fn ours_of<F: Family>(frame: Bytes, link: &Link, address: fn(F::Address) -> IpAddr) -> Option<Reading> {
+fn ours_of<A: Copy>(
+    frame: Bytes,
+    link: &Link,
+    network: &Network<A>,
+    address: fn(A) -> IpAddr,
+) -> Option<Reading> {
     let packet = frame.after(link.len());
-    let network = F::parse(packet).ok()?;
     assert!(u32::from(network.header_len) <= network.len && network.len as usize <= packet.len());
     let has_ports = matches!(network.protocol, protocol::TCP | protocol::UDP) && !network.fragment;
     let transport =
-        has_ports.then(|| Transport::parse(packet.after(network.header_len.into()), &network).ok()).flatten();
+        has_ports.then(|| Transport::parse(packet.after(network.header_len.into()), network).ok()).flatten();
     Some(Reading {
         network_offset: link.len(),
         source: address(network.source),
@@ -90,12 +104,13 @@ fn theirs(frame: &[u8]) -> Option<Reading> {
         EtherType::IPV6 => {
             let header = Ipv6HeaderSlice::from_slice(rest).ok()?;
             let payload = rest.get(header.slice().len()..)?.get(..header.payload_length().into())?;
+            let (protocol, fragment, payload) = their_headers(header.next_header(), payload);
             let reading = Reading {
                 network_offset,
                 source: header.source_addr().into(),
                 destination: header.destination_addr().into(),
-                protocol: header.next_header().0,
-                fragment: header.next_header() == IpNumber::IPV6_FRAGMENTATION_HEADER,
+                protocol,
+                fragment,
                 hops: header.hop_limit(),
                 transport: None,
             };
@@ -105,6 +120,52 @@ fn theirs(frame: &[u8]) -> Option<Reading> {
     };
     let transport = if reading.fragment { None } else { their_transport(reading.protocol, payload) };
     Some(Reading { transport, ..reading })
+}
+
+/// The extension headers: what follows them, whether there is a fragment, and the rest. Where ours gives up, the header that
+/// it gives up at.
+fn their_headers(first: IpNumber, payload: &[u8]) -> (u8, bool, &[u8]) {
+    let (mut protocol, mut rest, mut fragment) = (first, payload, false);
+    let mut len = 40;
+    for position in 0..6 {
+        // Of one header at a time, so that what comes before a damaged one is read.
+        let is_last = !protocol.is_ipv6_ext_header_value() || extension_len(protocol, rest).is_none();
+        if is_last || (protocol == IpNumber::IPV6_HEADER_HOP_BY_HOP && position > 0) {
+            break;
+        }
+        let Some(header) = extension_len(protocol, rest).and_then(|len| rest.get(..len)) else { break };
+        len += header.len();
+        if len > 255 || (protocol == IpNumber::IPV6_ROUTE_HEADER && header[3] != 0) {
+            break;
+        }
+        if protocol == IpNumber::IPV6_FRAGMENTATION_HEADER {
+            let slice = Ipv6FragmentHeaderSlice::from_slice(header).expect("eight bytes");
+            fragment |= slice.is_fragmenting_payload();
+            if slice.fragment_offset().value() != 0 {
+                break;
+            }
+        }
+        (protocol, rest) = (IpNumber(header[0]), &rest[header.len()..]);
+    }
+    (protocol.0, fragment, rest)
+}
+
+/// The length of an extension header that is there as a whole.
+fn extension_len(protocol: IpNumber, bytes: &[u8]) -> Option<usize> {
+    match protocol {
+        IpNumber::IPV6_FRAGMENTATION_HEADER => {
+            Ipv6FragmentHeaderSlice::from_slice(bytes).ok().map(|header| header.slice().len())
+        }
+        IpNumber::AUTHENTICATION_HEADER => {
+            IpAuthHeaderSlice::from_slice(bytes).ok().map(|header| header.slice().len())
+        }
+        IpNumber::IPV6_HEADER_HOP_BY_HOP
+        | IpNumber::IPV6_ROUTE_HEADER
+        | IpNumber::IPV6_DESTINATION_OPTIONS => {
+            Ipv6RawExtHeaderSlice::from_slice(bytes).ok().map(|header| header.slice().len())
+        }
+        _ => None,
+    }
 }
 
 fn their_transport(protocol: u8, payload: &[u8]) -> Option<(u16, u16, u8)> {
@@ -174,6 +235,40 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         frame.resize(frame.len() + padding, 0);
         frame
     })
+}
+
+/// Extension headers: kind, length beyond the least, and two bytes that mean something in some of them.
+fn headers() -> impl Strategy<Value = Vec<(u8, u8, [u8; 2])>> {
+    let kind = prop_oneof![Just(0u8), Just(43), Just(44), Just(51), Just(60)];
+    vec((kind, prop_oneof![4 => 0u8..4, 1 => any::<u8>()], prop_oneof![Just([0, 0]), any::<[u8; 2]>()]), 0..8)
+}
+
+/// A whole IPv6 frame with extension headers put in between, in whatever order.
+fn with_headers(mut frame: Vec<u8>, headers: &[(u8, u8, [u8; 2])]) -> Vec<u8> {
+    let Some(link) = Link::parse(bytes(&mut frame)).filter(|link| link.ethertype == ethertype::IPV6) else {
+        return frame;
+    };
+    let network = link.len();
+    let mut chain = Vec::new();
+    let mut next = frame[network + 6];
+    for &(kind, units, meaning) in headers.iter().rev() {
+        let len = match kind {
+            44 => 8,
+            51 => (usize::from(units) + 2) * 4,
+            _ => (usize::from(units) + 1) * 8,
+        };
+        let mut header = std::vec![0; len];
+        [header[0], header[1]] = [next, units];
+        header[2..4].copy_from_slice(&meaning);
+        chain.splice(0..0, header);
+        next = kind;
+    }
+    frame[network + 6] = next;
+    let payload = u16::from_be_bytes([frame[network + 4], frame[network + 5]]);
+    let payload = usize::from(payload) + chain.len();
+    frame[network + 4..network + 6].copy_from_slice(&u16::try_from(payload).expect("short").to_be_bytes());
+    frame.splice(network + 40..network + 40, chain);
+    frame
 }
 
 /// The addresses, ports and whether all checksums are right, by etherparse; `None`: the UDP checksum is absent.
@@ -277,12 +372,20 @@ proptest! {
     }
 
     #[test]
+    fn extension_headers_are_followed_as_etherparse_follows_them(frame in frames(), headers in headers()) {
+        let mut frame = with_headers(frame, &headers);
+        prop_assert_eq!(ours(&mut frame), theirs(&frame));
+    }
+
+    #[test]
     fn frames_with_damage_are_read_as_etherparse_reads_them(
-        mut frame in frames(),
+        frame in frames(),
+        headers in headers(),
         damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in any::<prop::sample::Index>(),
         is_cut in any::<bool>(),
     ) {
+        let mut frame = with_headers(frame, &headers);
         for (at, byte) in damage {
             // The headers, where damage matters, are in the first 90 bytes.
             let at = at.index(frame.len().min(90));

@@ -38,7 +38,8 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         Verdict::ResetUnknownFlow => Frame::tcp(client, vip(family, TCP_PORT), flag::ACK),
         Verdict::ResetExpired => expire(bench, OnDrainExpiry::Reset).request(flag::ACK),
         Verdict::DropMalformed => syn.patch(At::Transport(12), &[0]),
-        Verdict::DropFragment if family == Family::V4 => syn.patch(At::Network(6), &[0x20, 0]),
+        Verdict::DropFragment if family == Family::V4 => syn.patch(At::Network(6), &[0x00, 1]),
+        // The ports become its offset.
         Verdict::DropFragment => syn.patch(At::Network(6), &[44]),
         // IPv4 has none.
         Verdict::DropExtensionHeader if family == Family::V4 => return None,

@@ -204,39 +204,6 @@ fn other_protocols_to_a_vip_go_to_the_kernel() {
 }
 
 #[test]
-fn fragments_to_a_vip_are_dropped() {
-    check(|family| match family {
-        Family::V4 => {
-            let fragment = |to, bits: u16| At::Network(6).bytes(&udp(family, to), bits);
-            let to = vip(family, UDP_PORT);
-            vec![
-                ("first", fragment(to, 0x2000), Verdict::DropFragment),
-                ("middle", fragment(to, 0x2010), Verdict::DropFragment),
-                ("last", fragment(to, 0x0010), Verdict::DropFragment),
-                ("the host's", fragment(host_vip(family, 22), 0x2000), Verdict::PassHost),
-                ("a stranger's", fragment(stranger(family, 22), 0x2000), Verdict::PassNotOurs),
-            ]
-        }
-        Family::V6 => {
-            let fragment = |to, bits: u16| {
-                let bits = bits.to_be_bytes();
-                let header = [&[17, 0, bits[0], bits[1], 0, 0, 0, 9], [0; 16].as_slice()].concat();
-                Frame::other(client(family, 0), to, 44).payload(&header)
-            };
-            let to = vip(family, UDP_PORT);
-            vec![
-                ("first", fragment(to, 0x0001), Verdict::DropFragment),
-                ("middle", fragment(to, 0x0011), Verdict::DropFragment),
-                ("last", fragment(to, 0x0010), Verdict::DropFragment),
-                ("atomic (RFC 6946)", fragment(to, 0), Verdict::DropFragment),
-                ("the host's", fragment(host_vip(family, 22), 1), Verdict::PassHost),
-                ("a stranger's", fragment(stranger(family, 22), 1), Verdict::PassNotOurs),
-            ]
-        }
-    });
-}
-
-#[test]
 fn dont_fragment_and_the_reserved_bit_make_no_fragment() {
     let mut bench = scene::bench();
     for bits in [0x4000, 0x8000, 0xc000, 0] {
@@ -246,16 +213,8 @@ fn dont_fragment_and_the_reserved_bit_make_no_fragment() {
 }
 
 #[test]
-fn extension_headers_to_a_vip_are_dropped() {
-    let family = Family::V6;
+fn what_an_extension_header_is_in_ipv6_is_another_protocol_in_ipv4() {
     let mut bench = scene::bench();
-    for protocol in [0, 43, 51, 60, 135, 139, 140] {
-        let extended = |to| Frame::other(client(family, 0), to, protocol).payload(&[6, 0, 1, 4, 0, 0, 0, 0]);
-        bench.expect(&extended(vip(family, TCP_PORT)), Verdict::DropExtensionHeader);
-        bench.expect(&extended(host_vip(family, 22)), Verdict::PassHost);
-        bench.expect(&extended(stranger(family, 22)), Verdict::PassNotOurs);
-    }
-    // In IPv4 these numbers are just other protocols.
     let frame = Frame::other(client(Family::V4, 0), vip(Family::V4, 0), 43);
     bench.expect(&frame, Verdict::PassProtocol);
 }

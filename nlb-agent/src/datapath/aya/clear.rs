@@ -5,18 +5,12 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use nlb_common::{
-    abi::{backend::Backend, listener::Listener, maps::name, vip::LocalAddress},
+    abi::{backend::Backend, listener::Listener, maps::name},
     event::Event,
     verdict::Verdict,
 };
 
-use super::{
-    AyaDatapath,
-    arena::Arena,
-    loader::map_error,
-    tables::{Key, Maps},
-    write::zero,
-};
+use super::{AyaDatapath, arena::Arena, loader::map_error, tables::Maps, write::zero};
 use crate::datapath::DatapathError;
 
 impl AyaDatapath {
@@ -88,6 +82,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         persistence,
         active,
         sweep,
+        fragments,
         events: _,
         verdicts: _,
         listener_counters: _,
@@ -117,16 +112,14 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     persistence.fill_with_zeroes();
     active.fill_with_zeroes();
     sweep.fill_with_zeroes();
+    remove_all(fragments, name::FRAGMENTS)?;
     Ok(())
 }
 
-fn remove_all<A>(
-    map: &mut HashMap<MapData, Key<A>, LocalAddress>,
+fn remove_all<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
     name: &'static str,
-) -> Result<(), DatapathError>
-where
-    Key<A>: Pod,
-{
+) -> Result<(), DatapathError> {
     let keys = map.keys().collect::<Result<Vec<_>, _>>().map_err(|cause| map_error("read", name, &cause))?;
     keys.iter().try_for_each(|key| map.remove(key)).map_err(|cause| map_error("write", name, &cause))
 }
