@@ -79,6 +79,12 @@ impl Bytes {
         Self { start, end: self.end, proven: 0 }
     }
 
+    /// Where they begin: for a helper of the kernel's.
+    #[inline(always)]
+    pub const fn pointer(self) -> *mut u8 {
+        self.start as *mut u8
+    }
+
     /// The number of bytes.
     #[inline(always)]
     pub const fn len(self) -> usize {

@@ -16,6 +16,7 @@ use crate::{
 pub mod extension;
 pub mod gue;
 mod link;
+pub mod too_big;
 
 pub use self::link::{ETHERNET_LEN, Link, Mac, Macs, Tags, VLAN_LEN, ethertype};
 
@@ -27,6 +28,10 @@ pub mod protocol {
     pub const TCP: u8 = IpProto::Tcp as u8;
     /// UDP.
     pub const UDP: u8 = IpProto::Udp as u8;
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
     /// IPv4 in IP (RFC 2003).
     pub const IP_IN_IP: u8 = 4;
     /// IPv6 in IP (RFC 2473).

@@ -54,6 +54,8 @@ verdicts! {
     DropFlowTableFull = "DROP_FLOW_TABLE_FULL": "would open a connection, but its set of the flow table holds live flows only";
     DropTtlExpired = "DROP_TTL_EXPIRED": "the TTL or hop limit does not allow another hop";
     DropNoNextHop = "DROP_NO_NEXT_HOP": "the next hop's MAC address is not known yet";
+    DropTooBig = "DROP_TOO_BIG": "does not fit the way to its server, and its sender must not be told (IPv4 without \"don't fragment\")";
+    AnswerTooBig = "ANSWER_TOO_BIG": "does not fit the way to its server: its sender is told how long packets may be";
     DropInternal = "DROP_INTERNAL": "the kernel refused to resize the packet";
 }
 
@@ -70,7 +72,7 @@ mod tests {
             assert_eq!(verdict as usize, position);
             let action = verdict.name().split('_').next();
             assert!(
-                matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "DROP")),
+                matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "ANSWER" | "DROP")),
                 "{}",
                 verdict.name()
             );

@@ -59,6 +59,8 @@ pub(crate) trait Tables: Family {
     const REST_SLOT: u32;
     /// The slot of the program for fragments.
     const FRAGMENT_SLOT: u32;
+    /// The slot of the program for packets that do not fit.
+    const TOO_BIG_SLOT: u32;
 
     /// Reads the network header, with all that follows it up to the transport header.
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<Self::Address>>;
@@ -97,6 +99,7 @@ impl Tables for Ipv4 {
     const OPEN_SLOT: u32 = programs::OPEN_V4;
     const REST_SLOT: u32 = programs::REST_V4;
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V4;
+    const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V4;
 
     #[inline(always)]
     fn network(_ctx: &XdpContext, packet: Bytes) -> Option<Network<V4>> {
@@ -176,6 +179,7 @@ impl Tables for Ipv6 {
     const OPEN_SLOT: u32 = programs::OPEN_V6;
     const REST_SLOT: u32 = programs::REST_V6;
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V6;
+    const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V6;
 
     #[inline(always)]
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<V6>> {

@@ -4,7 +4,8 @@
 //! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
-//! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets.
+//! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets,
+//! [`too_big`] for what does not fit.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -39,6 +40,7 @@ mod reset;
 mod route;
 mod schedule;
 mod shared;
+mod too_big;
 mod transmit;
 mod tunnel;
 
@@ -107,6 +109,20 @@ fn nlb_fragment_v4(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_fragment_v6(ctx: XdpContext) -> u32 {
     done_or_called(&ctx, fragment::run::<Ipv6>(&ctx))
+}
+
+/// Packets over IPv4 that do not fit the way to their server.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_too_big_v4(ctx: XdpContext) -> u32 {
+    done(&ctx, too_big::run::<Ipv4>(&ctx))
+}
+
+/// The same over IPv6.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_too_big_v6(ctx: XdpContext) -> u32 {
+    done(&ctx, too_big::run::<Ipv6>(&ctx))
 }
 
 /// Ends a packet's way, or leaves it to the program of the slot `rest`.

@@ -2,7 +2,10 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::backend::{Backend, NextHop, forwarding},
+    abi::{
+        backend::{Backend, NextHop, forwarding},
+        handover::TOO_BIG,
+    },
     bytes::Bytes,
     hash::Destination,
     packet::{ETHERNET_LEN, Link, Network, Tags, Transport, protocol},
@@ -11,6 +14,7 @@ use nlb_common::{
 
 use crate::{
     family::Tables,
+    handover,
     outcome::{Outcome, Step},
     shared,
 };
@@ -59,14 +63,21 @@ impl<'a, F: Tables> Packet<'a, F> {
         Some(Self { ctx, frame, packet, segment, link, network, transport, is_plain: false })
     }
 
-    /// The word of the next hop to a backend. If it is not known the kernel will be asked, which is not for
-    /// [`crate::plain`], and neither is `gue`, for whose sake all others would take longer.
+    /// The word of the next hop to a backend, if the packet fits the way there. If it is not known the kernel will be asked,
+    /// which is not for [`crate::plain`], and neither is `gue`, for whose sake all others would take longer.
     #[inline(always)]
     pub(crate) fn next_hop(&self, backend: *const Backend) -> Step<u64> {
         // SAFETY: a map value, aligned.
         let next_hop = unsafe { shared::read(&raw const (*backend).next_hop) };
-        if self.is_plain && !is_plain_way(backend, next_hop) {
-            return Err(Outcome::rest());
+        // SAFETY: as above.
+        let max_len = unsafe { (&raw const (*backend).max_len).read_volatile() };
+        let fits = self.network.len <= u32::from(max_len);
+        if self.is_plain {
+            return if fits && is_plain_way(backend, next_hop) { Ok(next_hop) } else { Err(Outcome::rest()) };
+        }
+        if !fits {
+            handover::leave(TOO_BIG | u64::from(max_len));
+            return Err(Outcome::call(F::TOO_BIG_SLOT));
         }
         Ok(next_hop)
     }

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use nlb_common::{abi::ring::Slot, ticks::Ticks};
+use nlb_common::{
+    abi::ring::Slot,
+    packet::{Family as _, Ipv4, Ipv6, gue},
+    ticks::Ticks,
+};
 
 use crate::model::{OnDrainExpiry, Protocol};
 
@@ -290,6 +294,22 @@ pub enum Forward {
     Dsr,
 }
 
+impl Forward {
+    /// What is put in front of a client's packet to a server of a family, in bytes.
+    pub fn overhead(self, server: Family) -> u16 {
+        let header = match server {
+            Family::V4 => Ipv4::HEADER_LEN,
+            Family::V6 => Ipv6::HEADER_LEN,
+        };
+        let overhead = match self {
+            Self::Nat | Self::Dsr => 0,
+            Self::Ipip(_) => header,
+            Self::Gue(_) => header + gue::HEADER_LEN,
+        };
+        overhead as u16
+    }
+}
+
 /// The next hop to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
@@ -323,6 +343,8 @@ pub struct Backend {
     pub forward: Forward,
     /// Whether it may get new connections.
     pub eligibility: Eligibility,
+    /// The longest client's packet that fits the way there, with what is put in front of it; absent: nobody knows.
+    pub max_len: Option<u16>,
 }
 
 /// A way out; never changes as long as the number is in use.
@@ -485,7 +507,7 @@ impl fmt::Display for Image {
                 writeln!(f, "service {id} balances unknown flows")?;
             }
         }
-        for (id, Backend { address, state, next_hop, snat, forward, eligibility }) in backends {
+        for (id, Backend { address, state, next_hop, snat, forward, eligibility, max_len }) in backends {
             let expiry = |expiry: &OnDrainExpiry| match expiry {
                 OnDrainExpiry::Reset => "reset",
                 OnDrainExpiry::Silent => "silent",
@@ -505,6 +527,9 @@ impl fmt::Display for Image {
                 Forward::Gue(Some(source)) => write!(f, " gue={source}")?,
                 Forward::Gue(None) => f.write_str(" gue")?,
                 Forward::Dsr => f.write_str(" dsr")?,
+            }
+            if let Some(max_len) = max_len {
+                write!(f, " max-len={max_len}")?;
             }
             match next_hop {
                 Some(NextHop { egress, mac }) => writeln!(f, " via={egress} {}", MacText(*mac))?,

@@ -41,6 +41,9 @@ pub struct Resolution {
     pub local: bool,
     /// Whether the way leads through a router: the next hop is then not the server.
     pub routed: bool,
+    /// The longest IP packet that the way takes: of its device, or less if the route says so (`ip route … mtu`, or a router
+    /// that told the kernel); absent: not known.
+    pub mtu: Option<u16>,
 }
 
 /// What [`run`] finds out.

@@ -19,7 +19,10 @@ pub(super) fn resolve(server: IpAddr, snapshot: &Snapshot) -> (Resolution, Optio
     let Some(route) = snapshot.routes.get(&server) else { return (Resolution::default(), None) };
     let source = route.source.or_else(|| address_of(route.interface, server, snapshot));
     let routed = route.gateway.is_some();
-    let without = Resolution { next_hop: None, source, local: route.local, routed };
+    let link_mtu = snapshot.links.get(&route.interface).and_then(|link| link.mtu);
+    let mtu = [route.mtu, link_mtu].into_iter().flatten().min();
+    let mtu = mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+    let without = Resolution { next_hop: None, source, local: route.local, routed, mtu };
     if route.local {
         return (without, None);
     }
@@ -80,18 +83,18 @@ mod tests {
     }
 
     fn world() -> Snapshot {
-        let plain = |last| Link { mac: Some(mac(last)), has_neighbours: true, vlan: None };
+        let plain = |last| Link { mac: Some(mac(last)), has_neighbours: true, vlan: None, mtu: None };
         let vlan = |last, parent, is_customer_tag| Link {
             vlan: Some(Vlan { parent, id: 7, is_customer_tag }),
             ..plain(last)
         };
         let links = [
-            (LO, Link { mac: None, has_neighbours: false, vlan: None }),
+            (LO, Link { mac: None, has_neighbours: false, vlan: None, mtu: None }),
             (ETH, plain(2)),
             (VLAN7, vlan(3, ETH, true)),
             (STACKED, vlan(4, VLAN7, true)),
             (SERVICE_TAG, vlan(5, ETH, false)),
-            (TUN, Link { mac: None, has_neighbours: false, vlan: None }),
+            (TUN, Link { mac: None, has_neighbours: false, vlan: None, mtu: None }),
             (NOARP, Link { has_neighbours: false, ..plain(7) }),
         ];
         let fresh = |last| Neighbour { mac: mac(last), is_stale: false };
@@ -125,7 +128,7 @@ mod tests {
 
     fn via(interface: u32, gateway: &str) -> Option<Route> {
         let gateway = (!gateway.is_empty()).then(|| ip(gateway));
-        Some(Route { interface, gateway, source: Some(ip("10.0.0.1")), local: false })
+        Some(Route { interface, gateway, source: Some(ip("10.0.0.1")), local: false, mtu: None })
     }
 
     /// Interface, tag, source and destination MAC.
@@ -167,7 +170,11 @@ mod tests {
             });
             let source = route.and_then(|route| route.source);
             let routed = route.is_some_and(|route| route.gateway.is_some());
-            assert_eq!(resolution, Resolution { next_hop, source, local: false, routed }, "{case}");
+            assert_eq!(
+                resolution,
+                Resolution { next_hop, source, local: false, routed, mtu: resolution.mtu },
+                "{case}"
+            );
             assert_eq!(found, *need, "{case}");
         }
     }
@@ -181,9 +188,27 @@ mod tests {
             ("127.0.0.2", LO, None),
         ] {
             let mut world = world();
-            let route = Route { interface, gateway: None, source: None, local: false };
+            let route = Route { interface, gateway: None, source: None, local: false, mtu: None };
             world.routes.insert(ip(server), route);
             assert_eq!(resolve(ip(server), &world).0.source, expected.map(ip), "{server}");
+        }
+    }
+
+    #[test]
+    fn a_way_is_as_wide_as_its_narrowest_part_that_is_known() {
+        for (route, link, expected) in [
+            (None, Some(1500), Some(1500)),
+            (Some(1400), Some(1500), Some(1400)),
+            (Some(9000), Some(1500), Some(1500)),
+            (Some(1300), None, Some(1300)),
+            (None, Some(65_536), Some(u16::MAX)),
+            (None, None, None),
+        ] {
+            let mut world = world();
+            let server = ip("10.0.0.2");
+            world.routes.insert(server, Route { mtu: route, ..via(ETH, "").expect("a route") });
+            world.links.get_mut(&ETH).expect("a device").mtu = link;
+            assert_eq!(resolve(server, &world).0.mtu, expected);
         }
     }
 
@@ -191,8 +216,10 @@ mod tests {
     fn the_hosts_own_address_is_local() {
         let mut world = world();
         let source = Some(ip("10.0.0.1"));
-        world.routes.insert(ip("10.0.0.1"), Route { interface: LO, gateway: None, source, local: true });
-        let local = Resolution { next_hop: None, source, local: true, routed: false };
+        world
+            .routes
+            .insert(ip("10.0.0.1"), Route { interface: LO, gateway: None, source, local: true, mtu: None });
+        let local = Resolution { source, local: true, ..Resolution::default() };
         assert_eq!(resolve(ip("10.0.0.1"), &world), (local, None));
     }
 }

@@ -9,7 +9,7 @@ use rtnetlink::packet_route::{
         InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, VlanProtocol,
     },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
 /// An Ethernet address.
@@ -45,6 +45,8 @@ pub(super) struct Route {
     pub(super) source: Option<IpAddr>,
     /// The address is this host's own.
     pub(super) local: bool,
+    /// Less than the device's, if it is known that something on the way takes no more.
+    pub(super) mtu: Option<u32>,
 }
 
 impl Route {
@@ -55,7 +57,7 @@ impl Route {
             RouteType::Local => true,
             _ => return None,
         };
-        let (mut interface, mut gateway, mut source) = (None, None, None);
+        let (mut interface, mut gateway, mut source, mut mtu) = (None, None, None, None);
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => interface = Some(*index),
@@ -63,10 +65,16 @@ impl Route {
                 // An IPv4 route through an IPv6 neighbour.
                 RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
                 RouteAttribute::PrefSource(address) => source = ip(address),
+                RouteAttribute::Metrics(metrics) => {
+                    mtu = metrics.iter().find_map(|metric| match metric {
+                        RouteMetric::Mtu(mtu) => Some(*mtu),
+                        _ => None,
+                    });
+                }
                 _ => {}
             }
         }
-        Some(Self { interface: interface?, gateway, source, local })
+        Some(Self { interface: interface?, gateway, source, local, mtu })
     }
 }
 
@@ -86,6 +94,8 @@ pub(super) struct Link {
     /// Whether neighbours are resolved there (ARP, neighbour discovery).
     pub(super) has_neighbours: bool,
     pub(super) vlan: Option<Vlan>,
+    /// The longest IP packet it takes.
+    pub(super) mtu: Option<u32>,
 }
 
 /// What makes a VLAN device one.
@@ -101,19 +111,20 @@ pub(super) struct Vlan {
 impl Link {
     pub(super) fn parse(message: &LinkMessage) -> (u32, Self) {
         let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
-        let (mut mac, mut below, mut tag) = (None, None, None);
+        let (mut mac, mut below, mut tag, mut mtu) = (None, None, None, None);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::Address(bytes) if is_ethernet => mac = Mac::try_from(bytes.as_slice()).ok(),
                 // The other end for a veth, so it only counts together with a tag.
                 LinkAttribute::Link(index) => below = Some(*index),
+                LinkAttribute::Mtu(longest) => mtu = Some(*longest),
                 LinkAttribute::LinkInfo(info) => tag = info.iter().find_map(parse_tag),
                 _ => {}
             }
         }
         let vlan = below.zip(tag).map(|(parent, (id, is_customer_tag))| Vlan { parent, id, is_customer_tag });
         let has_neighbours = !message.header.flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback);
-        (message.header.index, Self { mac, has_neighbours, vlan })
+        (message.header.index, Self { mac, has_neighbours, vlan, mtu })
     }
 }
 
@@ -203,6 +214,7 @@ mod tests {
         message.header.link_layer_type = kind;
         message.header.flags = flags;
         message.attributes = attributes;
+        message.attributes.push(LinkAttribute::Mtu(1400));
         let (index, link) = Link::parse(&message);
         assert_eq!(index, 5);
         link
@@ -222,9 +234,9 @@ mod tests {
             LinkAttribute::Link(9),
             LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)]),
         ];
-        let plain = Link { mac: Some(MAC), has_neighbours: true, vlan: None };
+        let plain = Link { mac: Some(MAC), has_neighbours: true, vlan: None, mtu: Some(1400) };
         let vlan = |is_customer_tag| Link { vlan: Some(Vlan { parent: 2, id: 7, is_customer_tag }), ..plain };
-        let none = Link { mac: None, has_neighbours: false, vlan: None };
+        let none = Link { mac: None, has_neighbours: false, ..plain };
         let (ether, up) = (LinkLayerType::Ether, LinkFlags::Up);
         for (case, parsed, expected) in [
             ("Ethernet", link(ether, up, vec![mac()]), plain),

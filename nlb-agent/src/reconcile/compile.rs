@@ -290,7 +290,11 @@ impl Compiler<'_> {
                 (Forward::Nat, snat.unwrap_or_else(|| before.map_or(no_snat, |before| before.snat)))
             }
         };
-        Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward, eligibility })
+        let max_len = match resolution.mtu {
+            Some(mtu) => Some(mtu.saturating_sub(forward.overhead(Family::of(key.address)))),
+            None => before.and_then(|before| before.max_len),
+        };
+        Ok(Backend { address: key.socket_addr(), state, next_hop, snat, forward, eligibility, max_len })
     }
 
     /// How packets reach the backends of a service.

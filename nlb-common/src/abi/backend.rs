@@ -34,9 +34,12 @@ pub struct Backend {
     pub tunnel_source: [u32; 4],
     /// `ipip`, `gue` over IPv4: the one's complement sum of the outer header but for its length, folded.
     pub tunnel_sum: u16,
-    /// Zero.
-    pub _pad: u16,
+    /// The longest client's packet that fits the way to the server, with what is put in front of it; [`NO_LIMIT`]: not known.
+    pub max_len: u16,
 }
+
+/// A [`Backend::max_len`] that no packet exceeds.
+pub const NO_LIMIT: u16 = u16::MAX;
 
 /// What becomes of the flows of a backend. New connections are a matter of wheel, members and ring.
 pub mod state {

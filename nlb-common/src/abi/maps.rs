@@ -134,9 +134,13 @@ pub mod programs {
     pub const FRAGMENT_V4: u32 = 5;
     /// Fragments over IPv6.
     pub const FRAGMENT_V6: u32 = 6;
+    /// Packets over IPv4 that do not fit.
+    pub const TOO_BIG_V4: u32 = 7;
+    /// Packets over IPv6 that do not fit.
+    pub const TOO_BIG_V6: u32 = 8;
 
     /// Their names, in the order of their slots.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 9] = [
         "nlb_rest",
         "nlb_rest_v4",
         "nlb_rest_v6",
@@ -144,6 +148,8 @@ pub mod programs {
         "nlb_open_v6",
         "nlb_fragment_v4",
         "nlb_fragment_v6",
+        "nlb_too_big_v4",
+        "nlb_too_big_v6",
     ];
     /// How many there are.
     pub const SLOTS: u32 = NAMES.len() as u32;

@@ -155,6 +155,7 @@ pub(crate) fn service(family: Family, servers: usize, service: Kind) -> Vec<Op> 
                 Kind::Dsr => Forward::Dsr,
             },
             eligibility: Eligibility::Eligible,
+            max_len: Some(1480),
         };
         ops.push(Op::PutBackend(id, backend));
     }

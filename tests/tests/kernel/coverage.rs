@@ -68,6 +68,15 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
             change_backends(bench, family, |backend| backend.next_hop = None);
             syn
         }
+        Verdict::DropTooBig => {
+            change_backends(bench, family, |backend| backend.max_len = Some(1279));
+            let frame = Frame::udp(client, vip(family, UDP_PORT)).payload(&[0; 1400]);
+            if family == Family::V4 { frame.patch(At::Network(6), &[0, 0]) } else { frame }
+        }
+        Verdict::AnswerTooBig => {
+            change_backends(bench, family, |backend| backend.max_len = Some(1300));
+            Frame::udp(client, vip(family, UDP_PORT)).payload(&[0; 1400])
+        }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.
         Verdict::DropInternal => return None,
     };

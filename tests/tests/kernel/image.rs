@@ -28,6 +28,7 @@ fn ops() -> Vec<Op> {
         snat: SnatRange { first: SnatSlot(first), count },
         forward: Forward::Nat,
         eligibility: Eligibility::Eligible,
+        max_len: None,
     };
     let tunnel = |address, source: Option<&str>, eligibility| Backend {
         forward: Forward::Ipip(source.map(|source| source.parse().unwrap())),

@@ -24,6 +24,7 @@ mod image;
 mod life;
 mod load;
 mod loaded;
+mod mtu;
 mod parsed;
 mod paths;
 mod pcap;

@@ -152,6 +152,7 @@ pub(crate) fn backend(family: Family, index: usize) -> (BackendId, Backend) {
         snat: SnatRange { first: SnatSlot(0), count: 1 },
         forward: Forward::Nat,
         eligibility: Eligibility::Eligible,
+        max_len: None,
     };
     (backends(family)[index], backend)
 }

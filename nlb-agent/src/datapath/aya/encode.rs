@@ -8,7 +8,7 @@ use std::{
 use nlb_common::{
     abi::{
         self,
-        backend::{eligibility, forwarding, state},
+        backend::{NO_LIMIT, eligibility, forwarding, state},
         listener::tracking,
         service::{Member, Stretch, kind},
     },
@@ -327,7 +327,7 @@ pub(super) fn backend_back(entry: &abi::backend::Backend) -> Option<Backend> {
         forwarding: _,
         tunnel_source: _,
         tunnel_sum: _,
-        _pad: _,
+        max_len,
     } = *entry;
     let family = family_of(family)?;
     Some(Backend {
@@ -338,6 +338,7 @@ pub(super) fn backend_back(entry: &abi::backend::Backend) -> Option<Backend> {
         next_hop: abi::backend::NextHop::from_word(next_hop)
             .map(|hop| NextHop { egress: EgressId(hop.egress), mac: hop.mac.0 }),
         snat: SnatRange { first: SnatSlot(snat_slot), count: snat_slots },
+        max_len: (max_len != NO_LIMIT).then_some(max_len),
     })
 }
 

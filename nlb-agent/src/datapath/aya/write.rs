@@ -301,6 +301,7 @@ impl AyaDatapath {
             }
             words::store_u64(&raw mut (*entry).next_hop, encode::next_hop_word(backend.next_hop));
             words::store_u32((&raw mut (*entry).snat_slot).cast(), encode::snat_word(backend.snat));
+            (&raw mut (*entry).max_len).write_volatile(backend.max_len.unwrap_or(abi::backend::NO_LIMIT));
             let eligibility = encode::eligibility_number(backend.eligibility);
             words::store_u32(&raw mut (*entry).eligibility, eligibility);
             // A draining backend is served before its deadline is looked at.
