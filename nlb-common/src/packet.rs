@@ -13,8 +13,11 @@ use crate::{
     tcp::{self, Flags},
 };
 
+pub mod arp;
+pub mod echo;
 pub mod gue;
 mod link;
+pub mod neighbour;
 
 pub use self::link::{ETHERNET_LEN, Link, Mac, Macs, Tags, VLAN_LEN, ethertype};
 
@@ -26,6 +29,10 @@ pub mod protocol {
     pub const TCP: u8 = IpProto::Tcp as u8;
     /// UDP.
     pub const UDP: u8 = IpProto::Udp as u8;
+    /// ICMP (RFC 792).
+    pub const ICMP: u8 = 1;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
     /// IPv4 in IP (RFC 2003).
     pub const IP_IN_IP: u8 = 4;
     /// IPv6 in IP (RFC 2473).
@@ -87,6 +94,8 @@ pub trait Family: Sized + 'static {
     const ETHERTYPE: Be16;
     /// Its IP protocol number, inside another packet.
     const INSIDE: u8;
+    /// The IP protocol number of its control messages.
+    const ICMP: u8;
 
     /// Reads the header that a packet begins with.
     ///
@@ -152,6 +161,7 @@ impl Family for Ipv4 {
     const HEADER_LEN: usize = Ipv4Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV4;
     const INSIDE: u8 = protocol::IP_IN_IP;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V4>, Malformed> {
@@ -293,6 +303,7 @@ impl Family for Ipv6 {
     const HEADER_LEN: usize = Ipv6Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV6;
     const INSIDE: u8 = protocol::IPV6_IN_IP;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V6>, Malformed> {

@@ -55,6 +55,9 @@ verdicts! {
     DropTtlExpired = "DROP_TTL_EXPIRED": "the TTL or hop limit does not allow another hop";
     DropNoNextHop = "DROP_NO_NEXT_HOP": "the next hop's MAC address is not known yet";
     DropInternal = "DROP_INTERNAL": "the kernel refused to resize the packet";
+    AnswerArp = "ANSWER_ARP": "ARP request for a VIP that is announced: answered";
+    AnswerNeighbour = "ANSWER_NEIGHBOUR": "neighbour solicitation for a VIP that is announced: answered";
+    AnswerEcho = "ANSWER_ECHO": "ICMP echo request to a VIP: answered";
 }
 
 /// The number of verdicts.
@@ -70,7 +73,7 @@ mod tests {
             assert_eq!(verdict as usize, position);
             let action = verdict.name().split('_').next();
             assert!(
-                matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "DROP")),
+                matches!(action, Some("PASS" | "FORWARD" | "REPLY" | "RESET" | "ANSWER" | "DROP")),
                 "{}",
                 verdict.name()
             );

@@ -12,7 +12,7 @@ use nlb_common::{
     },
     addr::{V4, V6},
     be::Be16,
-    packet::{Family, Ipv4, Ipv6},
+    packet::{Ipv4, Ipv6, echo::Echo},
     tcp::{Direction, Flags},
 };
 
@@ -38,7 +38,7 @@ impl Words {
 }
 
 /// A family with its maps.
-pub(crate) trait Tables: Family {
+pub(crate) trait Tables: Echo {
     /// Index into the arrays of two in a service.
     const SERVICE_INDEX: usize;
     /// 4 or 6.
@@ -47,6 +47,8 @@ pub(crate) trait Tables: Family {
     const AF: u8;
     /// The slot of the program that opens flows through tunnels.
     const OPEN_SLOT: u32;
+    /// The slot of the program for ICMP.
+    const ICMP_SLOT: u32;
 
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
@@ -79,6 +81,7 @@ impl Tables for Ipv4 {
     const NUMBER: u8 = 4;
     const AF: u8 = 2;
     const OPEN_SLOT: u32 = programs::OPEN_V4;
+    const ICMP_SLOT: u32 = programs::ICMP_V4;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
@@ -146,6 +149,7 @@ impl Tables for Ipv6 {
     const NUMBER: u8 = 6;
     const AF: u8 = 10;
     const OPEN_SLOT: u32 = programs::OPEN_V6;
+    const ICMP_SLOT: u32 = programs::ICMP_V6;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {

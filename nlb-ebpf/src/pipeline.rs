@@ -2,7 +2,10 @@
 
 use aya_ebpf::programs::XdpContext;
 use nlb_common::{
-    abi::vip::{LocalAddress, filter},
+    abi::{
+        maps::programs,
+        vip::{LocalAddress, filter},
+    },
     packet::{Ipv4, Ipv6, Link, Network, ethertype, protocol},
     verdict::Verdict,
 };
@@ -28,6 +31,7 @@ pub(crate) fn run(ctx: &XdpContext) -> Outcome {
     match link.ethertype {
         ethertype::IPV4 => finish::<Ipv4>(ctx, balance::<Ipv4>(ctx)),
         ethertype::IPV6 => finish::<Ipv6>(ctx, balance::<Ipv6>(ctx)),
+        ethertype::ARP => Outcome::call(programs::ARP),
         _ => Outcome::pass(Verdict::PassNotIp),
     }
 }
@@ -70,6 +74,9 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
             Some((listener, hasher)) => forward::run(&Arrival::at(packet, listener, hasher)),
             None => Err(unheard::<F>(&packet.network)),
         };
+    }
+    if network.protocol == F::ICMP && !network.fragment {
+        return Err(Outcome::call(F::ICMP_SLOT));
     }
     // No listener can want it; but whose it is decides what it gets.
     let local = local_address::<F>(&network)?;

@@ -30,6 +30,8 @@ pub mod name {
     pub const BACKENDS: &str = "BACKENDS";
     /// Array of [`Egress`](crate::abi::backend::Egress).
     pub const EGRESSES: &str = "EGRESSES";
+    /// Index of a device to [`Interface`](crate::abi::interface::Interface).
+    pub const INTERFACES: &str = "INTERFACES";
     /// Array of [`FlowSet`](crate::abi::flow::FlowSet).
     pub const FLOWS: &str = "FLOWS";
     /// Array of four `u32`, one for each entry of a set of `FLOWS`.
@@ -66,7 +68,7 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 32] = [
         META,
         PROGRAMS,
         CLOCK,
@@ -81,6 +83,7 @@ pub mod name {
         ARENA,
         BACKENDS,
         EGRESSES,
+        INTERFACES,
         FLOWS,
         FLOW_LINKS,
         FLOW_TAGS,
@@ -121,8 +124,16 @@ pub mod programs {
     /// First packets over IPv6.
     pub const OPEN_V6: u32 = 2;
 
+    /// ICMP.
+    pub const ICMP_V4: u32 = 3;
+    /// ICMPv6, and with it neighbour discovery.
+    pub const ICMP_V6: u32 = 4;
+    /// ARP.
+    pub const ARP: u32 = 5;
+
     /// Their names, in the order of their slots.
-    pub const NAMES: [&str; 3] = ["nlb_rest", "nlb_open_v4", "nlb_open_v6"];
+    pub const NAMES: [&str; 6] =
+        ["nlb_rest", "nlb_open_v4", "nlb_open_v6", "nlb_icmp_v4", "nlb_icmp_v6", "nlb_arp"];
     /// How many there are.
     pub const SLOTS: u32 = NAMES.len() as u32;
 }
@@ -141,6 +152,8 @@ pub const MAX_SLOTS: u32 = 1 << 22;
 pub const MAX_BACKENDS: u32 = 1 << 15;
 /// Ways out.
 pub const MAX_EGRESSES: u32 = 1024;
+/// Interfaces that the program is attached to.
+pub const MAX_INTERFACES: u32 = 256;
 /// Buckets that listeners are found in: most have one listener or none.
 pub const LISTENER_BUCKETS: u32 = MAX_LISTENERS;
 /// Sets that one family's connections are found in: as many words as there are connections, four times over, so that

@@ -11,6 +11,7 @@ pub mod conn;
 pub mod conn_set;
 pub mod counters;
 pub mod flow;
+pub mod interface;
 pub mod listener;
 pub mod maps;
 pub mod meta;
