@@ -5,7 +5,7 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use nlb_common::{
-    abi::{backend::Backend, listener::Listener, maps::name, vip::LocalAddress},
+    abi::{backend::Backend, listener::Listener, maps::name},
     event::Event,
     verdict::Verdict,
 };
@@ -14,7 +14,7 @@ use super::{
     AyaDatapath,
     arena::Arena,
     loader::map_error,
-    tables::{Key, Maps},
+    tables::Maps,
     write::zero,
 };
 use crate::datapath::DatapathError;
@@ -77,6 +77,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         arena,
         backends,
         egresses,
+        interfaces,
         flows,
         flow_links,
         flow_tags,
@@ -95,6 +96,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     } = maps;
     remove_all(addresses_v4, name::ADDRESSES_V4)?;
     remove_all(addresses_v6, name::ADDRESSES_V6)?;
+    remove_all(interfaces, name::INTERFACES)?;
     address_filter.fill_with_zeroes();
     snats_v4.fill_with_zeroes();
     snats_v6.fill_with_zeroes();
@@ -120,13 +122,10 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     Ok(())
 }
 
-fn remove_all<A>(
-    map: &mut HashMap<MapData, Key<A>, LocalAddress>,
+fn remove_all<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, K, V>,
     name: &'static str,
-) -> Result<(), DatapathError>
-where
-    Key<A>: Pod,
-{
+) -> Result<(), DatapathError> {
     let keys = map.keys().collect::<Result<Vec<_>, _>>().map_err(|cause| map_error("read", name, &cause))?;
     keys.iter().try_for_each(|key| map.remove(key)).map_err(|cause| map_error("write", name, &cause))
 }
