@@ -13,7 +13,8 @@ use std::{
 use nlb_agent::{
     announce::Announcement,
     datapath::{
-        BackendId, BackendState, Datapath as _, Family, Image, MacText, Op, PersistenceEntry, Service, TableUse,
+        BackendId, BackendState, Datapath as _, Family, Image, MacText, Op, PersistenceEntry, Service,
+        TableUse,
         fake::FakeDatapath,
         faulty::{Fault, FaultyDatapath},
     },
@@ -462,15 +463,19 @@ async fn vips_are_announced_on_every_interface_while_their_balancer_says_so_and_
         let tagged = Interface { mac, vlans: [7].into() };
         BTreeMap::from([(2, Interface { mac, vlans: BTreeSet::new() }), (3, tagged)])
     };
-    bench.view.send_modify(|view| *view = Arc::new(View { interfaces: interfaces(MAC), ..View::clone(view) }));
+    bench
+        .view
+        .send_modify(|view| *view = Arc::new(View { interfaces: interfaces(MAC), ..View::clone(view) }));
     bench.apply(SHOP).await;
     assert!(announced(&bench).is_empty());
     bench.expect("address 10.0.0.10", &["address 10.0.0.10 vip=1 echo"]).await;
 
-    let shop = |spec| format!("{{kind: LoadBalancer, name: shop, addresses: [10.0.0.10, 'fd00::10'], {spec}}}\n");
+    let shop =
+        |spec| format!("{{kind: LoadBalancer, name: shop, addresses: [10.0.0.10, 'fd00::10'], {spec}}}\n");
     bench.apply(&shop("announce: true")).await;
     insta::assert_snapshot!("announced_vips", bench.dump());
-    let everywhere = |mac: &str, address: &str| ["2", "3", "3.7"].map(|place| format!("{place} {mac} {address}"));
+    let everywhere =
+        |mac: &str, address: &str| ["2", "3", "3.7"].map(|place| format!("{place} {mac} {address}"));
     let both = |mac| {
         let mut lines = [everywhere(mac, "10.0.0.10"), everywhere(mac, "fd00::10")].concat();
         lines.sort();

@@ -19,8 +19,8 @@ use nlb_common::{
         listener::{Listener, ListenerBucket},
         maps::{
             CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS,
-            MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_INTERFACES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS,
-            flow_sets, persistence_sets, programs::SLOTS as PROGRAM_SLOTS,
+            MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_INTERFACES, MAX_LISTENERS, MAX_SERVICES,
+            MAX_SLOTS, MAX_SNATS, flow_sets, persistence_sets, programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
         persistence::PersistenceSet,

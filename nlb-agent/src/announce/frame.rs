@@ -41,12 +41,7 @@ pub(super) fn frame(announcement: &Announcement) -> Vec<u8> {
     written.expect("the buffer is as long as what is written to it")
 }
 
-fn written(
-    link: &Link,
-    macs: Macs,
-    len: usize,
-    write: impl FnOnce(Bytes) -> Option<()>,
-) -> Option<Vec<u8>> {
+fn written(link: &Link, macs: Macs, len: usize, write: impl FnOnce(Bytes) -> Option<()>) -> Option<Vec<u8>> {
     const { assert!(ETHERNET_LEN + 2 * VLAN_LEN + Advertisement::FRAME_LEN < 1500) }
     let mut buffer = vec![0; link.len() + len];
     let range = buffer.as_mut_ptr_range();

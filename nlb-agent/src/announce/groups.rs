@@ -73,7 +73,8 @@ fn filter(socket: &UdpSocket, (interface, group): Place, request: libc::c_ulong)
     }
     // RFC 2464, section 7.
     let [.., a, b, c, d] = group.octets();
-    let mut address: libc::sockaddr = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let mut address: libc::sockaddr =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     for (to, from) in address.sa_data.iter_mut().zip([0x33, 0x33, a, b, c, d]) {
         *to = libc::c_char::from_ne_bytes([from]);
     }

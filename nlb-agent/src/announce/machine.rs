@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn what_is_new_is_said_three_times_a_second_apart_and_then_no_more() {
-        let (mut bench, four, six) = (Bench::new(), announcement(2, "10.0.0.10"), announcement(2, "fd00::10"));
+        let (mut bench, four, six) =
+            (Bench::new(), announcement(2, "10.0.0.10"), announcement(2, "fd00::10"));
         bench.set(&[four], 0);
         assert_eq!(bench.says(), [(0, four), (1, four), (2, four)]);
         bench.set(&[four], 5);

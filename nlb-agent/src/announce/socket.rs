@@ -24,7 +24,8 @@ impl FrameSocket {
         // SAFETY: integers and arrays of integers only.
         let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         to.sll_family = libc::AF_PACKET as libc::sa_family_t;
-        to.sll_ifindex = i32::try_from(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        to.sll_ifindex =
+            i32::try_from(interface).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // SAFETY: both lengths are those of what is pointed to.
         let sent = unsafe {
             libc::sendto(

@@ -62,7 +62,8 @@ pub async fn run(
                 if scope == Scope::All {
                     poll_at = now + POLL;
                 }
-                for (interface, neighbour) in publish(&interfaces, &wanted, &snapshot, &view, &mut asks, now) {
+                for (interface, neighbour) in publish(&interfaces, &wanted, &snapshot, &view, &mut asks, now)
+                {
                     if let Err(error) = netlink.ask((interface, neighbour)).await {
                         debug!(interface, %neighbour, %error, "cannot ask for a neighbour");
                     }

@@ -108,7 +108,16 @@ impl Bench {
         let (reconciler, handle) = Reconciler::new(store.clone(), datapath, inlets).expect("a reconciler");
         let token = CancellationToken::new();
         tokio::spawn(reconciler.run(token.clone()));
-        Self { store, fake: fake.clone(), flips, view, announced, handle, ahead, _running: token.drop_guard() }
+        Self {
+            store,
+            fake: fake.clone(),
+            flips,
+            view,
+            announced,
+            handle,
+            ahead,
+            _running: token.drop_guard(),
+        }
     }
 
     /// Applies manifests, and waits until the datapath holds them.

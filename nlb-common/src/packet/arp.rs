@@ -7,8 +7,11 @@ use crate::{addr::V4, be::Be16, bytes::Bytes};
 pub const LEN: usize = 28;
 
 /// Ethernet, IPv4, and the lengths of their addresses.
-const KIND: [u16; 3] =
-    [Be16::new(1).raw(), ethertype::IPV4.raw(), u16::from_ne_bytes([size_of::<Mac>() as u8, size_of::<V4>() as u8])];
+const KIND: [u16; 3] = [
+    Be16::new(1).raw(),
+    ethertype::IPV4.raw(),
+    u16::from_ne_bytes([size_of::<Mac>() as u8, size_of::<V4>() as u8]),
+];
 
 /// What a packet is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +129,16 @@ mod tests {
     }
 
     fn packet(operation: ArpOperation, sender: [u8; 4], target: [u8; 4]) -> ArpPacket {
-        ArpPacket::new(ArpHardwareId::ETHERNET, EtherType::IPV4, operation, &THEIRS, &sender, &[0; 6], &target)
-            .unwrap()
+        ArpPacket::new(
+            ArpHardwareId::ETHERNET,
+            EtherType::IPV4,
+            operation,
+            &THEIRS,
+            &sender,
+            &[0; 6],
+            &target,
+        )
+        .unwrap()
     }
 
     fn read(packet: &ArpPacket) -> Option<Arp> {

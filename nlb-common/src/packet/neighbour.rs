@@ -76,8 +76,7 @@ impl Solicitation {
         let is_sound = Self::may_be(packet)
             && network.protocol == protocol::ICMPV6
             && network.hops == HOPS
-            && len >= BARE_LEN
-            && len <= BARE_LEN + UNITS * UNIT
+            && (BARE_LEN..=BARE_LEN + UNITS * UNIT).contains(&len)
             && len.is_multiple_of(UNIT);
         if !is_sound {
             return None;
@@ -100,7 +99,13 @@ impl Solicitation {
         let Self { source, target } = *self;
         if source == V6::default() {
             // To all, because who asks has no address yet (RFC 4861, section 7.2.4).
-            return Advertisement { to: ALL_NODES, to_mac: group_mac(ALL_NODES), target, mac, flags: OVERRIDE };
+            return Advertisement {
+                to: ALL_NODES,
+                to_mac: group_mac(ALL_NODES),
+                target,
+                mac,
+                flags: OVERRIDE,
+            };
         }
         Advertisement { to: source, to_mac, target, mac, flags: SOLICITED | OVERRIDE }
     }
@@ -142,7 +147,7 @@ fn pseudo_header(source: V6, destination: V6, len: u16) -> Sum {
     source.add_to(&mut sum);
     destination.add_to(&mut sum);
     sum.add_u16(Be16::new(len).raw());
-    sum.add_u16(Be16::new(protocol::ICMPV6 as u16).raw());
+    sum.add_u16(Be16::new(protocol::ICMPV6.into()).raw());
     sum
 }
 
@@ -205,7 +210,7 @@ impl Advertisement {
 
 #[cfg(test)]
 mod tests {
-    use std::{format, vec::Vec};
+    use std::vec::Vec;
 
     use etherparse::{Icmpv6Type, IpNumber, Ipv6FlowLabel, Ipv6Header, icmpv6};
 
@@ -351,9 +356,11 @@ mod tests {
     fn a_solicitation_is_answered_to_who_asks_and_a_probe_to_all() {
         let target = V6::from_octets(address("fd00::12:3410"));
         let all = Mac([0x33, 0x33, 0, 0, 0, 1]);
-        for (source, to, to_mac, flags) in
-            [("fd00::2", "fd00::2", THEIRS, 0x60), ("fe80::7", "fe80::7", THEIRS, 0x60), ("::", "ff02::1", all, 0x20)]
-        {
+        for (source, to, to_mac, flags) in [
+            ("fd00::2", "fd00::2", THEIRS, 0x60),
+            ("fe80::7", "fe80::7", THEIRS, 0x60),
+            ("::", "ff02::1", all, 0x20),
+        ] {
             let asked = Solicitation { source: V6::from_octets(address(source)), target };
             let answer = asked.answer(OURS.to_word(), THEIRS.to_word());
             assert_eq!(answer.macs(), Macs::new(to_mac, OURS), "{source}");
@@ -370,10 +377,11 @@ mod tests {
 
     #[test]
     fn groups_are_those_of_rfc_4291() {
-        for (of, group) in [("fd00::12:3410", "ff02::1:ff12:3410"), ("4037::1:800:200e:8c6c", "ff02::1:ff0e:8c6c")]
+        for (of, group) in
+            [("fd00::12:3410", "ff02::1:ff12:3410"), ("4037::1:800:200e:8c6c", "ff02::1:ff0e:8c6c")]
         {
             let of = V6::from_octets(address(of));
-            assert_eq!(solicited_node(of).octets(), address(group), "{}", format!("{of:?}"));
+            assert_eq!(solicited_node(of).octets(), address(group), "{of:?}");
         }
     }
 }

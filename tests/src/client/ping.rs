@@ -34,12 +34,16 @@ fn ping_here(target: IpAddr, count: u16, patience: Duration) -> Result<()> {
         let message = [&[request, 0, 0, 0, 0, 0, high, low][..], &DATA].concat();
         socket.send(&message)?;
         let mut answer = [0; 128];
-        let len = socket.recv(&mut answer).with_context(|| format!("{target} does not answer ping {sequence}"))?;
+        let len =
+            socket.recv(&mut answer).with_context(|| format!("{target} does not answer ping {sequence}"))?;
         let [kind, code, _, _, _, _, ref rest @ ..] = answer[..len] else {
             anyhow::bail!("{target} answers with {len} bytes");
         };
         ensure!([kind, code] == [reply, 0], "{target} answers with type {kind}, code {code}");
-        ensure!(rest == [&[high, low][..], &DATA].concat(), "{target} answers with something else: {rest:02x?}");
+        ensure!(
+            rest == [&[high, low][..], &DATA].concat(),
+            "{target} answers with something else: {rest:02x?}"
+        );
     }
     Ok(())
 }

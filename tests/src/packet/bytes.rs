@@ -49,7 +49,13 @@ impl Frame {
         match self.transport {
             Transport::Tcp { .. } => 6,
             Transport::Udp => 17,
-            Transport::Icmp(..) => if self.from.is_ipv4() { 1 } else { 58 },
+            Transport::Icmp(..) => {
+                if self.from.is_ipv4() {
+                    1
+                } else {
+                    58
+                }
+            }
             Transport::Other(protocol) => protocol,
         }
     }

@@ -32,7 +32,10 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 pub use self::{
-    address::{BALANCER_BACK, BALANCER_FRONT, CLIENT, CLIENT_BACK, Dual, STANDBY_BACK, STANDBY_FRONT, VIP, server_address},
+    address::{
+        BALANCER_BACK, BALANCER_FRONT, CLIENT, CLIENT_BACK, Dual, STANDBY_BACK, STANDBY_FRONT, VIP,
+        server_address,
+    },
     attacker::Attacker,
     leftovers::remove_own,
     namespace::Namespace,

@@ -37,7 +37,11 @@ impl World {
         link.configure("link add bridge type bridge\nlink set bridge up")?;
         // Its other end goes with it, and so do addresses and routes.
         self.client.configure("link delete eth0")?;
-        let ends = [("client", &self.client, "eth0"), ("balancer", &self.balancer, FRONT), ("standby", &standby, FRONT)];
+        let ends = [
+            ("client", &self.client, "eth0"),
+            ("balancer", &self.balancer, FRONT),
+            ("standby", &standby, FRONT),
+        ];
         for (port, namespace, end) in ends {
             cable(&link, port, namespace, end)?;
             plug(&link, port)?;

@@ -16,7 +16,8 @@ pub(crate) const MAC: [u8; 6] = Frame::DESTINATION;
 /// Everybody's.
 const EVERYBODY: [u8; 6] = [0xff; 6];
 
-const TAGS: [&[Tag]; 4] = [&[], &[(VLAN, 7)], &[(SERVICE_VLAN, 0x2005)], &[(SERVICE_VLAN, 5), (VLAN, 0xe006)]];
+const TAGS: [&[Tag]; 4] =
+    [&[], &[(VLAN, 7)], &[(SERVICE_VLAN, 0x2005)], &[(SERVICE_VLAN, 5), (VLAN, 0xe006)]];
 
 /// The VIPs of the scene, those that are the host's own as well, announced and pinged; and where.
 pub(crate) fn ops() -> Vec<Op> {
@@ -24,7 +25,10 @@ pub(crate) fn ops() -> Vec<Op> {
     for family in Family::ALL {
         for (address, host) in [(vip(family, 0).ip(), false), (host_vip(family, 0).ip(), true)] {
             let vip = Some(scene::vip_id(family));
-            ops.push(Op::PutAddress(address, LocalAddress { vip, host, announce: true, echo: true, snat: None }));
+            ops.push(Op::PutAddress(
+                address,
+                LocalAddress { vip, host, announce: true, echo: true, snat: None },
+            ));
         }
     }
     ops
@@ -185,10 +189,16 @@ fn solicitations_for_a_vip_are_answered_to_who_asks() {
     let vip = vip(Family::V6, 0).ip();
     for from in ["fd00::2", "fe80::2"].map(|text| text.parse().unwrap()) {
         for to in [group(vip), vip] {
-            for options in [&[][..], &SOURCE_OPTION, &[SOURCE_OPTION, NONCE].concat(), &SOURCE_OPTION.repeat(8)] {
+            for options in
+                [&[][..], &SOURCE_OPTION, &[SOURCE_OPTION, NONCE].concat(), &SOURCE_OPTION.repeat(8)]
+            {
                 for (tags, padding) in TAGS.into_iter().zip([0, 3, 0, 18]) {
                     let run = bench.send(&solicit(from, to, vip, options).tags(tags).padding(padding));
-                    assert_eq!((run.verdict, run.action), (Verdict::AnswerNeighbour, Action::Tx), "{from} {to}");
+                    assert_eq!(
+                        (run.verdict, run.action),
+                        (Verdict::AnswerNeighbour, Action::Tx),
+                        "{from} {to}"
+                    );
                     let expected = advertisement(from, Frame::SOURCE, tags, 0x60);
                     let (answer, rest) = run.bytes.split_at(expected.len());
                     assert_eq!(answer, expected, "{from} {to} {options:02x?} {tags:?}");
@@ -306,7 +316,12 @@ fn nobody_answers_for_a_vip_that_is_not_announced_or_on_an_interface_that_is_not
     for vip_now in [Some(scene::vip_id(Family::V4)), None] {
         for address in [four.ip(), six.ip()] {
             // A VIP that is not announced, and what is no VIP at all.
-            let local = LocalAddress { vip: vip_now, announce: vip_now.is_none(), echo: true, ..LocalAddress::default() };
+            let local = LocalAddress {
+                vip: vip_now,
+                announce: vip_now.is_none(),
+                echo: true,
+                ..LocalAddress::default()
+            };
             bench.apply(&[Op::PutAddress(address, local)]);
         }
         check(&mut bench, false);

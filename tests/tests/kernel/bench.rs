@@ -163,7 +163,8 @@ impl Bench {
             }
             Action::Drop => assert!(name.starts_with("DROP"), "{name}: {frame:?}"),
             Action::Tx | Action::Redirect => {
-                let sent = ["FORWARD", "REPLY", "RESET", "ANSWER"].iter().any(|prefix| name.starts_with(prefix));
+                let sent =
+                    ["FORWARD", "REPLY", "RESET", "ANSWER"].iter().any(|prefix| name.starts_with(prefix));
                 assert!(sent, "{name}: {frame:?}");
             }
         }

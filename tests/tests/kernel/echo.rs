@@ -12,7 +12,8 @@ use crate::{
     scene::{self, client, host_vip, snat, stranger, vip},
 };
 
-const TAGS: [&[Tag]; 4] = [&[], &[(VLAN, 7)], &[(SERVICE_VLAN, 0x2005)], &[(SERVICE_VLAN, 5), (VLAN, 0xe006)]];
+const TAGS: [&[Tag]; 4] =
+    [&[], &[(VLAN, 7)], &[(SERVICE_VLAN, 0x2005)], &[(SERVICE_VLAN, 5), (VLAN, 0xe006)]];
 
 /// Identifier, sequence number, and what `ping` sends.
 const DATA: &[u8] = b"\x12\x34\0\x01 !\"#$%&'()*+,-./01234567";
@@ -43,7 +44,11 @@ fn a_ping_to_a_vip_is_answered_from_it_to_where_it_came_from() {
                 for hops in [1, 61, 64, 255] {
                     let asked = request(client, vip).payload(data).tags(tags).hops(hops).padding(padding);
                     let run = bench.send(&asked);
-                    assert_eq!((run.verdict, run.action), (Verdict::AnswerEcho, Action::Tx), "{family} {tags:?}");
+                    assert_eq!(
+                        (run.verdict, run.action),
+                        (Verdict::AnswerEcho, Action::Tx),
+                        "{family} {tags:?}"
+                    );
                     let answer = Frame::icmp(vip, client, reply, 0).payload(data).tags(tags).hops(64);
                     let answer = answer.padding(padding).macs(Frame::SOURCE, Frame::DESTINATION);
                     assert_eq!(run.bytes, answer.build(), "{family} {tags:?} {hops}");
@@ -129,7 +134,11 @@ fn a_ping_cut_short_is_never_answered() {
             let whole = frame.build();
             for len in 14..whole.len() {
                 let run = bench.run(&whole[..len]);
-                assert_eq!((run.action, &run.bytes[..]), (Action::Pass, &whole[..len]), "{family}: {len} {tags:?}");
+                assert_eq!(
+                    (run.action, &run.bytes[..]),
+                    (Action::Pass, &whole[..len]),
+                    "{family}: {len} {tags:?}"
+                );
             }
             // The packet's own length says that the message's header is not all there.
             for message in 0..8u8 {

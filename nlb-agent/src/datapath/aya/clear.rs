@@ -10,13 +10,7 @@ use nlb_common::{
     verdict::Verdict,
 };
 
-use super::{
-    AyaDatapath,
-    arena::Arena,
-    loader::map_error,
-    tables::Maps,
-    write::zero,
-};
+use super::{AyaDatapath, arena::Arena, loader::map_error, tables::Maps, write::zero};
 use crate::datapath::DatapathError;
 
 impl AyaDatapath {
