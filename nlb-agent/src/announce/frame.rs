@@ -6,7 +6,7 @@ use nlb_common::{
     addr::{V4, V6},
     bytes::Bytes,
     packet::{
-        ETHERNET_LEN, Link, Mac, Macs, Tags, VLAN_LEN,
+        ETHERNET_LEN, Link, Mac, Macs, Tags,
         arp::{self, Arp},
         ethertype,
         neighbour::Advertisement,
@@ -42,7 +42,6 @@ pub(super) fn frame(announcement: &Announcement) -> Vec<u8> {
 }
 
 fn written(link: &Link, macs: Macs, len: usize, write: impl FnOnce(Bytes) -> Option<()>) -> Option<Vec<u8>> {
-    const { assert!(ETHERNET_LEN + 2 * VLAN_LEN + Advertisement::FRAME_LEN < 1500) }
     let mut buffer = vec![0; link.len() + len];
     let range = buffer.as_mut_ptr_range();
     // SAFETY: the buffer outlives the value, and is not touched otherwise meanwhile.

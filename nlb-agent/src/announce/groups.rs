@@ -4,7 +4,7 @@
 //! well, for good: packets are answered without an agent, too.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     net::{Ipv6Addr, UdpSocket},
     os::fd::AsRawFd as _,
@@ -38,11 +38,12 @@ impl Groups {
         });
         let mut failed = Vec::new();
         for &place in wanted {
-            if !self.0.contains_key(&place) {
-                match enter(place) {
-                    Ok(socket) => drop(self.0.insert(place, socket)),
-                    Err(error) => failed.push((place, error)),
+            let Entry::Vacant(entry) = self.0.entry(place) else { continue };
+            match enter(place) {
+                Ok(socket) => {
+                    entry.insert(socket);
                 }
+                Err(error) => failed.push((place, error)),
             }
         }
         failed
