@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use nix::net::if_::if_nametoindex;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    api,
+    announce, api,
     config::{Config, HashSeed, manifest},
     datapath::aya::{AyaDatapath, Options, Sizes},
     health, metrics, neigh,
@@ -141,8 +142,12 @@ async fn start_reconciler(
     let targets_rx = targets.subscribe();
     let servers_rx = servers.subscribe();
     let view = view_tx.subscribe();
+    let announced = watch::Sender::default();
+    let announced_rx = announced.subscribe();
+    let interfaces = config.interfaces.iter().filter_map(|interface| if_nametoindex(interface.as_str()).ok());
+    let interfaces = interfaces.collect();
     let nat_sources = config.nat.source_addresses.clone();
-    let inlets = Inlets { flips, targets, view, servers, nat_sources, clock: Clock::read() };
+    let inlets = Inlets { flips, targets, view, servers, announced, nat_sources, clock: Clock::read() };
     let (reconciler, handle) = Reconciler::new(store, datapath, inlets)?;
 
     let probe =
@@ -151,16 +156,17 @@ async fn start_reconciler(
     let checks = tokio::spawn(health::run(probe, seed, targets_rx, flips_tx, shutdown.clone()));
     let token = shutdown.clone();
     let routes = tokio::spawn(async move {
-        if let Err(error) = neigh::run(servers_rx, view_tx, token).await {
+        if let Err(error) = neigh::run(interfaces, servers_rx, view_tx, token).await {
             error!(%error, "routes and neighbours are not followed any more");
         }
     });
+    let announcements = tokio::spawn(announce::run(announced_rx, shutdown.clone()));
     let (runtime, token) = (tokio::runtime::Handle::current(), shutdown.clone());
     let thread = std::thread::Builder::new()
         .name("reconciler".to_owned())
         .spawn(move || runtime.block_on(reconciler.run(token)))
         .context("cannot start a thread")?;
-    Ok((thread, handle, vec![checks, routes]))
+    Ok((thread, handle, vec![checks, routes, announcements]))
 }
 
 async fn wait_applied(handle: &reconcile::Handle, revision: u64) {

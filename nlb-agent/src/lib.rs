@@ -1,5 +1,6 @@
 //! nlb's agent as a library: all of it but `main`.
 
+pub mod announce;
 pub mod api;
 pub mod app;
 pub mod config;

@@ -14,7 +14,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Uid, gettid},
 };
-use nlb_agent::neigh::{self, NextHop, Resolution, View};
+use nlb_agent::neigh::{self, Interface, NextHop, Resolution, View};
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -137,7 +137,7 @@ async fn follow(server: Namespace) {
     let (servers_out, servers) = watch::channel(Arc::new(servers));
     let (view_out, view) = watch::channel(Arc::new(View::default()));
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(neigh::run(servers, view_out, shutdown.clone()));
+    let task = tokio::spawn(neigh::run([index("veth0"), 9999].into(), servers, view_out, shutdown.clone()));
     let mut watcher = Watcher(view);
 
     // On the link and through a gateway, without a packet from anybody else.
@@ -156,6 +156,9 @@ async fn follow(server: Namespace) {
         Resolution { source: Some(own), local: true, ..Resolution::default() }
     );
     assert_eq!(view.resolutions[&nowhere], Resolution::default());
+    // A device that is not there is left out.
+    let veth0 = Interface { mac: BALANCER, vlans: BTreeSet::new() };
+    assert_eq!(view.interfaces, [(index("veth0"), veth0)].into());
     for host in ["127.0.0.1", "10.0.0.1", "2001:db8::1"] {
         assert!(view.host_addresses.contains(&address(host)), "{host} in {:?}", view.host_addresses);
     }
@@ -214,4 +217,6 @@ async fn vlan(server: &Namespace, servers: &watch::Sender<Arc<BTreeSet<IpAddr>>>
     let resolution = watcher.until_mac("10.7.0.2", MOVED).await;
     let next_hop = NextHop { interface: index("veth0"), vlan: Some(7), source_mac: BALANCER, mac: MOVED };
     assert_eq!(resolution.next_hop, Some(next_hop));
+    let vlans = &watcher.0.borrow().interfaces[&index("veth0")].vlans;
+    assert_eq!(*vlans, [7].into());
 }

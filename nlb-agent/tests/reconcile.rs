@@ -4,20 +4,23 @@
 mod agent;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use nlb_agent::{
+    announce::Announcement,
     datapath::{
-        BackendId, BackendState, Family, Image, Op, PersistenceEntry, Service, TableUse,
+        BackendId, BackendState, Datapath as _, Family, Image, MacText, Op, PersistenceEntry, Service,
+        TableUse,
         fake::FakeDatapath,
         faulty::{Fault, FaultyDatapath},
     },
     health::{Flip, Health, Reason},
     model::Name,
-    neigh::{Resolution, View},
+    neigh::{Interface, Resolution, View},
     reconcile::{Status, plan},
 };
 
@@ -158,6 +161,7 @@ async fn routes_neighbours_and_host_addresses_are_followed() {
         resolutions: [resolution("10.1.0.11", 9), resolution("10.1.0.12", 2), resolution("fd00:1::11", 3)]
             .into(),
         host_addresses: ["10.0.0.10".parse().expect("an address")].into(),
+        ..View::default()
     }));
     let now = bench.until("the neighbour", |image| image.addresses.values().any(|local| local.host)).await;
     insta::assert_snapshot!("a_moved_neighbour_and_a_vip_of_the_host", now);
@@ -437,4 +441,80 @@ async fn status_has_events_tables_and_who_fails_open() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     assert_eq!((failing.backend_service.as_str(), failing.family), ("web", Family::V4));
+}
+
+/// What the datapath answers for: interface, tag, address.
+fn announced(bench: &Bench) -> Vec<String> {
+    let announced = bench.announced.borrow();
+    let line = |announcement: &Announcement| {
+        let Announcement { interface, vlan, mac, address } = announcement;
+        let tag = vlan.map_or_else(String::new, |vlan| format!(".{vlan}"));
+        format!("{interface}{tag} {} {address}", MacText(*mac))
+    };
+    announced.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn vips_are_announced_on_every_interface_while_their_balancer_says_so_and_they_are_not_the_hosts() {
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    let interfaces = |mac| {
+        let tagged = Interface { mac, vlans: [7].into() };
+        BTreeMap::from([(2, Interface { mac, vlans: BTreeSet::new() }), (3, tagged)])
+    };
+    bench
+        .view
+        .send_modify(|view| *view = Arc::new(View { interfaces: interfaces(MAC), ..View::clone(view) }));
+    bench.apply(SHOP).await;
+    assert!(announced(&bench).is_empty());
+    bench.expect("address 10.0.0.10", &["address 10.0.0.10 vip=1 echo"]).await;
+
+    let shop =
+        |spec| format!("{{kind: LoadBalancer, name: shop, addresses: [10.0.0.10, 'fd00::10'], {spec}}}\n");
+    bench.apply(&shop("announce: true")).await;
+    insta::assert_snapshot!("announced_vips", bench.dump());
+    let everywhere =
+        |mac: &str, address: &str| ["2", "3", "3.7"].map(|place| format!("{place} {mac} {address}"));
+    let both = |mac| {
+        let mut lines = [everywhere(mac, "10.0.0.10"), everywhere(mac, "fd00::10")].concat();
+        lines.sort();
+        lines
+    };
+    let sorted = || {
+        let mut lines = announced(&bench);
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(), both("02:00:00:00:00:10"));
+
+    // A device gets another MAC address; a VIP becomes the host's own.
+    bench.view.send_modify(|view| {
+        let interfaces = interfaces([2, 0, 0, 0, 0, 0x11]);
+        *view = Arc::new(View { interfaces, ..View::clone(view) });
+    });
+    let other = ["interface 2 02:00:00:00:00:11", "interface 3 02:00:00:00:00:11"];
+    bench.expect("interface", &other).await;
+    bench.until("the new MAC address to be announced", |_| sorted() == both("02:00:00:00:00:11")).await;
+    bench.view.send_modify(|view| {
+        let host_addresses = ["10.0.0.10".parse().expect("an address")].into();
+        *view = Arc::new(View { host_addresses, ..View::clone(view) });
+    });
+    let six = everywhere("02:00:00:00:00:11", "fd00::10");
+    bench.until("the host's own to be left alone", |_| sorted() == six).await;
+
+    bench.apply(&shop("announce: true, echo: false, enabled: false")).await;
+    assert!(announced(&bench).is_empty());
+    bench.apply(&shop("echo: false")).await;
+    bench.expect("address fd00::10", &["address fd00::10 vip=2"]).await;
+    assert!(announced(&bench).is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_that_has_not_looked_yet_leaves_the_interfaces_as_they_are() {
+    let (dir, mut fake) = (dir(), FakeDatapath::default());
+    fake.apply(&Op::PutInterface(2, [2, 0, 0, 0, 0, 0x10])).expect("it never fails");
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    assert_eq!(bench.lines("interface"), ["interface 2 02:00:00:00:00:10"]);
 }

@@ -13,9 +13,12 @@ use crate::{
     tcp::{self, Flags},
 };
 
+pub mod arp;
+pub mod echo;
 pub mod extension;
 pub mod gue;
 mod link;
+pub mod neighbour;
 pub mod too_big;
 
 pub use self::link::{ETHERNET_LEN, Link, Mac, Macs, Tags, VLAN_LEN, ethertype};
@@ -111,6 +114,8 @@ pub trait Family: Sized + 'static {
     const ETHERTYPE: Be16;
     /// Its IP protocol number, inside another packet.
     const INSIDE: u8;
+    /// The IP protocol number of its control messages.
+    const ICMP: u8;
 
     /// Reads the header that a packet begins with.
     ///
@@ -177,6 +182,7 @@ impl Family for Ipv4 {
     const HEADER_LEN: usize = Ipv4Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV4;
     const INSIDE: u8 = protocol::IP_IN_IP;
+    const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V4>, Malformed> {
@@ -318,6 +324,7 @@ impl Family for Ipv6 {
     const HEADER_LEN: usize = Ipv6Hdr::LEN;
     const ETHERTYPE: Be16 = ethertype::IPV6;
     const INSIDE: u8 = protocol::IPV6_IN_IP;
+    const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
     fn parse(packet: Bytes) -> Result<Network<V6>, Malformed> {

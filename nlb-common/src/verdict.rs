@@ -57,6 +57,9 @@ verdicts! {
     DropTooBig = "DROP_TOO_BIG": "does not fit the way to its server, and its sender must not be told (IPv4 without \"don't fragment\")";
     AnswerTooBig = "ANSWER_TOO_BIG": "does not fit the way to its server: its sender is told how long packets may be";
     DropInternal = "DROP_INTERNAL": "the kernel refused to resize the packet";
+    AnswerArp = "ANSWER_ARP": "ARP request for a VIP that is announced: answered";
+    AnswerNeighbour = "ANSWER_NEIGHBOUR": "neighbour solicitation for a VIP that is announced: answered";
+    AnswerEcho = "ANSWER_ECHO": "ICMP echo request to a VIP: answered";
 }
 
 /// The number of verdicts.

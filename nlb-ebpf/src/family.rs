@@ -18,7 +18,8 @@ use nlb_common::{
     be::Be16,
     bytes::Bytes,
     packet::{
-        Family, Fragment, Ipv4, Ipv6, Link, Network,
+        Family as _, Fragment, Ipv4, Ipv6, Link, Network,
+        echo::Echo,
         extension::{self, Chain},
     },
     tcp::{Direction, Flags},
@@ -46,7 +47,7 @@ impl Words {
 }
 
 /// A family with its maps.
-pub(crate) trait Tables: Family {
+pub(crate) trait Tables: Echo {
     /// Index into the arrays of two in a service.
     const SERVICE_INDEX: usize;
     /// 4 or 6.
@@ -61,6 +62,8 @@ pub(crate) trait Tables: Family {
     const FRAGMENT_SLOT: u32;
     /// The slot of the program for packets that do not fit.
     const TOO_BIG_SLOT: u32;
+    /// The slot of the program for ICMP.
+    const ICMP_SLOT: u32;
 
     /// Reads the network header, with all that follows it up to the transport header.
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<Self::Address>>;
@@ -100,6 +103,7 @@ impl Tables for Ipv4 {
     const REST_SLOT: u32 = programs::REST_V4;
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V4;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V4;
+    const ICMP_SLOT: u32 = programs::ICMP_V4;
 
     #[inline(always)]
     fn network(_ctx: &XdpContext, packet: Bytes) -> Option<Network<V4>> {
@@ -180,6 +184,7 @@ impl Tables for Ipv6 {
     const REST_SLOT: u32 = programs::REST_V6;
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V6;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V6;
+    const ICMP_SLOT: u32 = programs::ICMP_V6;
 
     #[inline(always)]
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<V6>> {

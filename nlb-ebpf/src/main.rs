@@ -5,7 +5,7 @@
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
 //! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets,
-//! [`too_big`] for what does not fit.
+//! [`too_big`] for what does not fit; [`arp`], [`neighbour`] and [`echo`] (by [`icmp`]) answer for the VIPs themselves.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -13,22 +13,27 @@
 #![allow(internal_features)]
 #![allow(missing_docs, reason = "what the xdp macro generates has none")]
 
+mod arp;
 mod clock;
 mod config;
 mod conn;
 mod conn_set;
 mod counters;
 mod dsr;
+mod echo;
 mod family;
 mod first;
 mod flow;
 mod forward;
 mod fragment;
 mod handover;
+mod icmp;
+mod interface;
 mod ledger;
 mod listener;
 mod maps;
 mod nat;
+mod neighbour;
 mod open;
 mod outcome;
 mod packet;
@@ -140,6 +145,27 @@ fn done_or_called(ctx: &XdpContext, outcome: Outcome) -> u32 {
         return done(ctx, Outcome::drop(Verdict::DropInternal));
     }
     done(ctx, outcome)
+}
+
+/// ICMP over IPv4: [`icmp`].
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_icmp_v4(ctx: XdpContext) -> u32 {
+    done(&ctx, icmp::v4(&ctx))
+}
+
+/// ICMPv6, and with it neighbour discovery: [`icmp`].
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_icmp_v6(ctx: XdpContext) -> u32 {
+    done(&ctx, icmp::v6(&ctx))
+}
+
+/// ARP: [`arp`].
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_arp(ctx: XdpContext) -> u32 {
+    done(&ctx, arp::run(&ctx))
 }
 
 /// Counts a packet's verdict; its action.

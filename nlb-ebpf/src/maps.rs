@@ -16,11 +16,12 @@ use nlb_common::{
         counters::Traffic,
         flow::{FlowSet, Links, Tags, pair},
         fragment::{FragmentKey, FragmentPorts},
+        interface::Interface,
         listener::{Listener, ListenerBucket},
         maps::{
             CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, FRAGMENTED, HALF_OPEN_SETS,
-            LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS,
-            MAX_SERVICES, MAX_SLOTS, MAX_SNATS, flow_sets, persistence_sets,
+            LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_INTERFACES,
+            MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS, flow_sets, persistence_sets,
             programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
@@ -77,6 +78,9 @@ pub(crate) static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKEND
 
 #[map]
 pub(crate) static EGRESSES: Array<Egress> = Array::with_max_entries(MAX_EGRESSES, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
 
 #[map]
 pub(crate) static FLOWS: Array<FlowSet> = Array::with_max_entries(flow_sets(DEFAULT_FLOWS), BPF_F_MMAPABLE);

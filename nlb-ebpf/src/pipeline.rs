@@ -30,6 +30,7 @@ pub(crate) fn of_link(ctx: &XdpContext) -> Outcome {
         None => Outcome::pass(Verdict::PassMalformed),
         Some(Link { ethertype: ethertype::IPV4, .. }) => Outcome::call(programs::REST_V4),
         Some(Link { ethertype: ethertype::IPV6, .. }) => Outcome::call(programs::REST_V6),
+        Some(Link { ethertype: ethertype::ARP, .. }) => Outcome::call(programs::ARP),
         Some(_) => Outcome::pass(Verdict::PassNotIp),
     }
 }
@@ -81,6 +82,9 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
             Some((listener, hasher)) => forward::run(&Arrival::at(packet, listener, hasher)),
             None => Err(unheard::<F>(&packet.network)),
         };
+    }
+    if network.protocol == F::ICMP && !network.fragment {
+        return Err(Outcome::call(F::ICMP_SLOT));
     }
     // No listener can want it; but whose it is decides what it gets.
     let local = local_address::<F>(&network)?;

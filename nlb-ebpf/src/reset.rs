@@ -43,7 +43,7 @@ pub(crate) fn run<F: Tables>(ctx: &XdpContext, why: Outcome) -> Outcome {
         return Outcome::drop(silent);
     }
     match answer(&packet) {
-        Some(()) => Outcome::new(verdict, transmit::action(ctx, ctx.ingress_ifindex() as u32)),
+        Some(()) => Outcome::new(verdict, transmit::back(ctx)),
         None => Outcome::drop(Verdict::DropInternal),
     }
 }

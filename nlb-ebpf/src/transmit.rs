@@ -47,6 +47,12 @@ pub(crate) fn action(ctx: &XdpContext, ifindex: u32) -> u32 {
     unsafe { bpf_redirect(ifindex, 0) as u32 }
 }
 
+/// The action that sends the packet, as it is now, out of the interface it came in by.
+#[inline(always)]
+pub(crate) fn back(ctx: &XdpContext) -> u32 {
+    action(ctx, ctx.ingress_ifindex() as u32)
+}
+
 /// Sends a rewritten packet to its server: the way the agent found, or else the one the kernel knows.
 #[inline(always)]
 pub(crate) fn to_next_hop<F: Tables>(packet: &Packet<'_, F>, next_hop: u64) -> Outcome {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     ctl::{Ctl, binary},
     wait,
-    world::{Process, World},
+    world::{Namespace, Process, World},
 };
 
 /// Where the kernel's objects are pinned; each agent under test has a directory below.
@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// dropped the agent is killed and what it pinned is removed.
 #[derive(Debug)]
 pub struct Agent<'w> {
-    world: &'w World,
+    namespace: &'w Namespace,
+    dir: PathBuf,
     ctl: Ctl,
     bpffs: PathBuf,
     process: Option<Process>,
@@ -44,8 +45,28 @@ impl<'w> Agent<'w> {
     /// # Errors
     /// As [`Agent::start`].
     pub fn start_with(world: &'w World, manifest: &str, further: &str) -> Result<Self> {
-        let dir = world.dir();
-        let bpffs = Path::new(BPFFS).join(world.name());
+        Self::start_at(world, (&world.balancer, ""), manifest, further)
+    }
+
+    /// As [`Agent::start`], on the second balancer of a shared link.
+    ///
+    /// # Errors
+    /// As [`Agent::start`], or there is none.
+    pub fn start_standby(world: &'w World, manifest: &str) -> Result<Self> {
+        let shared = world.shared.as_ref().context("this world has no second balancer")?;
+        Self::start_at(world, (&shared.standby, "standby"), manifest, "")
+    }
+
+    /// At a place with a name.
+    fn start_at(
+        world: &'w World,
+        (namespace, place): (&'w Namespace, &str),
+        manifest: &str,
+        further: &str,
+    ) -> Result<Self> {
+        let dir = world.dir().join(place);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let bpffs = Path::new(BPFFS).join(format!("{}{place}", world.name()));
         let write = |file: &str, text: &str| {
             let file = dir.join(file);
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
@@ -53,9 +74,9 @@ impl<'w> Agent<'w> {
         write("shop.yaml", manifest)?;
         let manifests =
             if manifest.is_empty() { String::new() } else { format!("{}/shop.yaml", dir.display()) };
-        write("agent.yaml", &(configuration(world, &bpffs, &manifests) + further))?;
+        write("agent.yaml", &(configuration(&dir, &world.interfaces(), &bpffs, &manifests) + further))?;
         let ctl = Ctl::new(dir.join("agent.sock"))?;
-        let mut agent = Self { world, ctl, bpffs, process: None };
+        let mut agent = Self { namespace, dir, ctl, bpffs, process: None };
         agent.restart()?;
         Ok(agent)
     }
@@ -65,13 +86,13 @@ impl<'w> Agent<'w> {
         &self.ctl
     }
 
-    /// The command line that starts this agent, to be run in the balancer's namespace.
+    /// The command line that starts this agent, to be run in its balancer's namespace.
     ///
     /// # Errors
     /// The binary is not there.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary("nlb-agent")?);
-        command.arg("--config").arg(self.world.dir().join("agent.yaml"));
+        command.arg("--config").arg(self.dir.join("agent.yaml"));
         Ok(command)
     }
 
@@ -81,8 +102,8 @@ impl<'w> Agent<'w> {
     /// As [`Agent::start`].
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        let log = self.world.dir().join("agent.log");
-        let mut process = self.world.balancer.spawn(&mut self.command()?, &log)?;
+        let log = self.dir.join("agent.log");
+        let mut process = self.namespace.spawn(&mut self.command()?, &log)?;
         let answers = wait::until("the agent to answer", PATIENCE, || {
             (process.ended().is_some() || self.ctl.backends().is_ok()).then_some(())
         });
@@ -114,7 +135,7 @@ impl<'w> Agent<'w> {
 
     /// What the agent has printed, in all its lives.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.world.dir().join("agent.log")).unwrap_or_default()
+        fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
     }
 }
 
@@ -126,8 +147,8 @@ impl Drop for Agent<'_> {
     }
 }
 
-fn configuration(world: &World, bpffs: &Path, manifests: &str) -> String {
-    let (dir, bpffs, interfaces) = (world.dir().display(), bpffs.display(), world.interfaces().join(", "));
+fn configuration(dir: &Path, interfaces: &[&str], bpffs: &Path, manifests: &str) -> String {
+    let (dir, bpffs, interfaces) = (dir.display(), bpffs.display(), interfaces.join(", "));
     format!(
         "\
 interfaces: [{interfaces}]

@@ -40,6 +40,8 @@ pub struct Shop {
     pub port: u16,
     /// Seconds that clients come back to their server, if they do.
     pub persistence: Option<u32>,
+    /// Whether the balancer says on its links that it has the VIPs.
+    pub announce: bool,
 }
 
 impl Shop {
@@ -51,6 +53,7 @@ impl Shop {
             forwarding: Forwarding::Nat,
             port: PORT,
             persistence: None,
+            announce: false,
         }
     }
 
@@ -69,7 +72,7 @@ impl Shop {
 
     /// The manifests.
     pub fn yaml(&self) -> String {
-        let Self { draining, port, .. } = self;
+        let Self { draining, port, announce, .. } = self;
         let forwarding = match self.forwarding {
             Forwarding::Nat => "nat",
             Forwarding::Ipip => "ipip",
@@ -87,6 +90,7 @@ kind: LoadBalancer
 name: shop
 type: nlb
 addresses: ['{vip4}', '{vip6}']
+announce: {announce}
 ---
 kind: ServerGroup
 name: shop-v4

@@ -66,6 +66,8 @@ enum Transport {
         options: Vec<u8>,
     },
     Udp,
+    /// ICMP of the addresses' family, by type and code: the payload follows the checksum.
+    Icmp(u8, u8),
     /// Any other protocol: the payload follows the IP header.
     Other(u8),
 }
@@ -126,6 +128,14 @@ impl Frame {
     /// As [`Frame::tcp`].
     pub fn udp(from: SocketAddr, to: SocketAddr) -> Self {
         Self::new(from, to, Transport::Udp)
+    }
+
+    /// A message of ICMP or ICMPv6, as the addresses say; the ports mean nothing.
+    ///
+    /// # Panics
+    /// As [`Frame::tcp`].
+    pub fn icmp(from: SocketAddr, to: SocketAddr, kind: u8, code: u8) -> Self {
+        Self::new(from, to, Transport::Icmp(kind, code))
     }
 
     /// A packet of another IP protocol, or an IPv6 extension header; the ports mean nothing.

@@ -100,6 +100,17 @@ pub struct LocalAddress {
     pub snat: Option<SnatSlot>,
     /// The host's own: what the balancer does not want goes up to the kernel.
     pub host: bool,
+    /// The datapath answers who asks for its MAC address, unless it is the host's own.
+    pub announce: bool,
+    /// The datapath answers echo requests, unless it is the host's own.
+    pub echo: bool,
+}
+
+impl LocalAddress {
+    /// Whether the datapath says who has the address: the host's own is the kernel's to announce.
+    pub fn is_announced(&self) -> bool {
+        self.vip.is_some() && self.announce && !self.host
+    }
 }
 
 /// A source address of `nat`.
@@ -373,6 +384,8 @@ pub struct Image {
     pub backends: BTreeMap<BackendId, Backend>,
     /// Ways out.
     pub egresses: BTreeMap<EgressId, Egress>,
+    /// The MAC address that announced VIPs have, by index of the device they are asked for on.
+    pub interfaces: BTreeMap<u32, [u8; 6]>,
 }
 
 /// One change of the maps. Each is idempotent, and each leaves the maps in a state that packets may meet.
@@ -402,6 +415,10 @@ pub enum Op {
     PutEgress(EgressId, Egress),
     /// Removes a way out.
     RemoveEgress(EgressId),
+    /// Makes or replaces an interface.
+    PutInterface(u32, [u8; 6]),
+    /// Removes an interface.
+    RemoveInterface(u32),
 }
 
 impl Image {
@@ -420,6 +437,8 @@ impl Image {
             Op::RemoveBackend(id) => drop(self.backends.remove(&id)),
             Op::PutEgress(id, egress) => drop(self.egresses.insert(id, egress)),
             Op::RemoveEgress(id) => drop(self.egresses.remove(&id)),
+            Op::PutInterface(index, mac) => drop(self.interfaces.insert(index, mac)),
+            Op::RemoveInterface(index) => drop(self.interfaces.remove(&index)),
         }
     }
 }
@@ -474,12 +493,14 @@ impl fmt::Display for MacText {
 /// The golden form: a line for each entry.
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { addresses, snats, listeners, services, backends, egresses } = self;
-        for (address, LocalAddress { vip, snat, host }) in addresses {
+        let Self { addresses, snats, listeners, services, backends, egresses, interfaces } = self;
+        for (address, LocalAddress { vip, snat, host, announce, echo }) in addresses {
             write!(f, "address {address}")?;
             vip.iter().try_for_each(|vip| write!(f, " vip={vip}"))?;
             snat.iter().try_for_each(|slot| write!(f, " snat={slot}"))?;
-            writeln!(f, "{}", if *host { " host" } else { "" })?;
+            let words = [(*host, " host"), (*announce, " announce"), (*echo, " echo")];
+            words.iter().filter(|(is, _)| *is).try_for_each(|(_, word)| f.write_str(word))?;
+            writeln!(f)?;
         }
         for ((family, slot), Snat { address, first_port, ports }) in snats {
             writeln!(f, "snat {family}/{slot} {address} ports={first_port}+{ports}")?;
@@ -539,6 +560,9 @@ impl fmt::Display for Image {
         for (id, Egress { ifindex, mac, vlan }) in egresses {
             let vlan = vlan.map_or_else(String::new, |vlan| format!(" vlan={vlan}"));
             writeln!(f, "egress {id} ifindex={ifindex} {}{vlan}", MacText(*mac))?;
+        }
+        for (index, mac) in interfaces {
+            writeln!(f, "interface {index} {}", MacText(*mac))?;
         }
         Ok(())
     }

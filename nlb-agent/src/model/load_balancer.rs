@@ -18,6 +18,12 @@ pub struct LoadBalancer {
     /// Whether the VIPs are served.
     #[serde(default = "super::field::yes")]
     pub enabled: bool,
+    /// Whether this host says on its links that it has the VIPs, where they are not addresses of its own.
+    #[serde(default)]
+    pub announce: bool,
+    /// Whether pings to the VIPs are answered, where they are not addresses of the host's own.
+    #[serde(default = "super::field::yes")]
+    pub echo: bool,
 }
 
 /// The products of the contract that exist.

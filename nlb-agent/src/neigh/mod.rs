@@ -53,4 +53,15 @@ pub struct View {
     pub resolutions: BTreeMap<IpAddr, Resolution>,
     /// All addresses of this host, on whichever interface.
     pub host_addresses: BTreeSet<IpAddr>,
+    /// The interfaces asked for, by index; those that are no Ethernet devices are left out.
+    pub interfaces: BTreeMap<u32, Interface>,
+}
+
+/// An interface that the datapath is attached to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The IEEE 802.1Q tags that this host has devices for on it.
+    pub vlans: BTreeSet<u16>,
 }

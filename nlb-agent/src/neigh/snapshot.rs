@@ -12,6 +12,8 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 
+use super::Interface;
+
 /// An Ethernet address.
 pub(super) type Mac = [u8; 6];
 
@@ -33,6 +35,17 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) fn host_addresses(&self) -> BTreeSet<IpAddr> {
         self.addresses.iter().map(|address| address.address).collect()
+    }
+
+    /// Those of these devices that are there, and Ethernet.
+    pub(super) fn interfaces(&self, wanted: &BTreeSet<u32>) -> BTreeMap<u32, Interface> {
+        let vlans = |index| {
+            let tags = self.links.values().filter_map(|link| link.vlan);
+            tags.filter(|vlan| vlan.parent == index && vlan.is_customer_tag).map(|vlan| vlan.id).collect()
+        };
+        let interface =
+            |&index| Some((index, Interface { mac: self.links.get(&index)?.mac?, vlans: vlans(index) }));
+        wanted.iter().filter_map(interface).collect()
     }
 }
 

@@ -31,7 +31,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// After a failed look.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Keeps `view` up to date for all `servers`, until `shutdown` or until nobody sends servers any more.
+/// Keeps `view` up to date for all `servers` and these interfaces, until `shutdown` or until nobody sends servers any more.
 ///
 /// Sees the network namespace of the thread it is first polled on.
 ///
@@ -39,6 +39,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The kernel gives no netlink socket, or takes it away. Failures of single requests are logged, and tried
 /// again.
 pub async fn run(
+    interfaces: BTreeSet<u32>,
     mut servers: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     view: watch::Sender<Arc<View>>,
     shutdown: CancellationToken,
@@ -61,7 +62,8 @@ pub async fn run(
                 if scope == Scope::All {
                     poll_at = now + POLL;
                 }
-                for (interface, neighbour) in publish(&wanted, &snapshot, &view, &mut asks, now) {
+                for (interface, neighbour) in publish(&interfaces, &wanted, &snapshot, &view, &mut asks, now)
+                {
                     if let Err(error) = netlink.ask((interface, neighbour)).await {
                         debug!(interface, %neighbour, %error, "cannot ask for a neighbour");
                     }
@@ -124,6 +126,7 @@ async fn look(
 
 /// Publishes what the snapshot says, if that is news; the answer is which neighbours to ask for.
 fn publish(
+    interfaces: &BTreeSet<u32>,
     servers: &BTreeSet<IpAddr>,
     snapshot: &Snapshot,
     view: &watch::Sender<Arc<View>>,
@@ -137,7 +140,8 @@ fn publish(
         resolutions.insert(*server, resolution);
         needed.extend(need);
     }
-    let new = View { resolutions, host_addresses: snapshot.host_addresses() };
+    let host_addresses = snapshot.host_addresses();
+    let new = View { resolutions, host_addresses, interfaces: snapshot.interfaces(interfaces) };
     view.send_if_modified(|old| {
         if **old == new {
             return false;

@@ -190,6 +190,7 @@ pub(super) fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Image, Ring
     compiler.services()?;
     compiler.listeners()?;
     compiler.addresses()?;
+    compiler.interfaces();
     Ok((compiler.image, compiler.rings))
 }
 
@@ -542,11 +543,12 @@ impl Compiler<'_> {
         let Inputs { state, view, .. } = *self.inputs;
         let mut addresses: BTreeMap<IpAddr, LocalAddress> = BTreeMap::new();
         let enabled = state.load_balancers.values().filter(|balancer| balancer.spec.enabled);
-        let configured: BTreeSet<IpAddr> =
-            enabled.flat_map(|balancer| balancer.spec.addresses.iter().copied()).collect();
-        for address in configured {
-            let vip = VipId(self.ids.get(Kind::Vip, &address.to_string())?);
-            addresses.entry(address).or_default().vip = Some(vip);
+        for balancer in enabled {
+            let model::LoadBalancer { announce, echo, .. } = balancer.spec;
+            for &address in &balancer.spec.addresses {
+                let vip = Some(VipId(self.ids.get(Kind::Vip, &address.to_string())?));
+                addresses.insert(address, LocalAddress { vip, announce, echo, ..LocalAddress::default() });
+            }
         }
         for listener in self.image.listeners.values() {
             let name = self.ids.name(Kind::Vip, listener.vip.0);
@@ -562,5 +564,16 @@ impl Compiler<'_> {
         }
         self.image.addresses = addresses;
         Ok(())
+    }
+
+    /// The interfaces that VIPs may be announced on. An agent that has just begun leaves them as they are until it has
+    /// looked: who asks meanwhile is answered.
+    fn interfaces(&mut self) {
+        let Inputs { view, applied, .. } = *self.inputs;
+        self.image.interfaces = if view.interfaces.is_empty() {
+            applied.interfaces.clone()
+        } else {
+            view.interfaces.iter().map(|(&index, interface)| (index, interface.mac)).collect()
+        };
     }
 }

@@ -10,9 +10,10 @@ use crate::datapath::{BackendState, Image, Op};
 /// The changes that lead from `applied` to `desired`.
 pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     let mut ops = Vec::new();
-    let Image { addresses, snats, listeners, services, backends, egresses } = desired;
+    let Image { addresses, snats, listeners, services, backends, egresses, interfaces } = desired;
 
     changed(egresses, &applied.egresses, |&id, &egress| ops.push(Op::PutEgress(id, egress)));
+    changed(interfaces, &applied.interfaces, |&index, &mac| ops.push(Op::PutInterface(index, mac)));
     changed(snats, &applied.snats, |&(family, slot), &snat| ops.push(Op::PutSnat(family, slot, snat)));
     changed(backends, &applied.backends, |&id, &backend| {
         if backend.state == BackendState::Serving {
@@ -34,6 +35,7 @@ pub fn plan(desired: &Image, applied: &Image) -> Vec<Op> {
     gone(backends, &applied.backends, |&id, _| ops.push(Op::RemoveBackend(id)));
     gone(snats, &applied.snats, |&(family, slot), _| ops.push(Op::RemoveSnat(family, slot)));
     gone(egresses, &applied.egresses, |&id, _| ops.push(Op::RemoveEgress(id)));
+    gone(interfaces, &applied.interfaces, |&index, _| ops.push(Op::RemoveInterface(index)));
     ops
 }
 

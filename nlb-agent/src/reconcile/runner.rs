@@ -29,6 +29,7 @@ use super::{
     retired::Retired,
 };
 use crate::{
+    announce::{self, Announcement},
     datapath::{
         BackendId, Datapath, DatapathError, Eligibility, Family, FlowCounts, Image, ListenerId, Op,
         SnatRange, SnatSlot,
@@ -80,6 +81,8 @@ pub struct Inlets {
     pub view: watch::Receiver<Arc<View>>,
     /// The servers whose routes are wanted.
     pub servers: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    /// What the datapath answers for.
+    pub announced: watch::Sender<Arc<BTreeSet<Announcement>>>,
     /// The operator's SNAT addresses.
     pub nat_sources: Vec<IpAddr>,
     /// What time it is.
@@ -390,7 +393,20 @@ impl<D: Datapath> Reconciler<D> {
         if !ops.is_empty() {
             info!(changes = ops.len(), revision = self.revision, "datapath changed");
         }
+        self.tell_announced(&view);
         self.forget(&state)
+    }
+
+    /// Only when the datapath holds it: who believes an announcement sends packets.
+    fn tell_announced(&self, view: &View) {
+        let announced = announce::announced(&self.image, view);
+        self.inlets.announced.send_if_modified(|known| {
+            let changed = **known != announced;
+            if changed {
+                *known = Arc::new(announced);
+            }
+            changed
+        });
     }
 
     /// Notes since when backends are eligible that were not so far. Those that were when the agent began are not noted:
@@ -590,7 +606,7 @@ pub(super) fn is_eligible(image: &Image, id: BackendId) -> bool {
 
 /// The numbers that an image uses.
 fn held(image: &Image) -> Vec<(Kind, u32)> {
-    let Image { addresses, snats, listeners, services, backends, egresses } = image;
+    let Image { addresses, snats, listeners, services, backends, egresses, interfaces: _ } = image;
     let mut held: Vec<(Kind, u32)> = Vec::new();
     held.extend(addresses.values().filter_map(|local| local.vip).map(|id| (Kind::Vip, id.0)));
     held.extend(listeners.values().map(|listener| (Kind::Vip, listener.vip.0)));

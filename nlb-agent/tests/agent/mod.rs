@@ -12,6 +12,7 @@ use std::{
 };
 
 use nlb_agent::{
+    announce::Announcement,
     api,
     config::manifest,
     datapath::{BackendFlows, BackendId, Datapath, FlowCounts, Image, fake::FakeDatapath},
@@ -52,6 +53,8 @@ pub(crate) struct Bench {
     pub(crate) flips: mpsc::Sender<Flip>,
     /// The routes.
     pub(crate) view: watch::Sender<Arc<View>>,
+    /// What the datapath answers for.
+    pub(crate) announced: watch::Sender<Arc<BTreeSet<Announcement>>>,
     /// The door to the reconciler.
     pub(crate) handle: Handle,
     /// How far the agent's clock is ahead.
@@ -72,7 +75,7 @@ pub(crate) fn resolution(server: &str, last: u8) -> (IpAddr, Resolution) {
 /// The routes to the servers of [`SHOP`].
 pub(crate) fn view() -> View {
     let resolutions = [resolution("10.1.0.11", 1), resolution("10.1.0.12", 2), resolution("fd00:1::11", 3)];
-    View { resolutions: resolutions.into(), host_addresses: BTreeSet::new() }
+    View { resolutions: resolutions.into(), ..View::default() }
 }
 
 impl Bench {
@@ -91,19 +94,30 @@ impl Bench {
         let store = Store::open(dir.path()).expect("a store");
         let (flips, flips_rx) = mpsc::channel(16);
         let view = watch::Sender::new(Arc::new(view()));
+        let announced = watch::Sender::default();
         let ahead = Arc::<AtomicU64>::default();
         let inlets = Inlets {
             flips: flips_rx,
             targets: watch::Sender::default(),
             view: view.subscribe(),
             servers: watch::Sender::default(),
+            announced: announced.clone(),
             nat_sources,
             clock: Clock::ahead(Arc::clone(&ahead)),
         };
         let (reconciler, handle) = Reconciler::new(store.clone(), datapath, inlets).expect("a reconciler");
         let token = CancellationToken::new();
         tokio::spawn(reconciler.run(token.clone()));
-        Self { store, fake: fake.clone(), flips, view, handle, ahead, _running: token.drop_guard() }
+        Self {
+            store,
+            fake: fake.clone(),
+            flips,
+            view,
+            announced,
+            handle,
+            ahead,
+            _running: token.drop_guard(),
+        }
     }
 
     /// Applies manifests, and waits until the datapath holds them.

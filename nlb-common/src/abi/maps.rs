@@ -30,6 +30,8 @@ pub mod name {
     pub const BACKENDS: &str = "BACKENDS";
     /// Array of [`Egress`](crate::abi::backend::Egress).
     pub const EGRESSES: &str = "EGRESSES";
+    /// Index of a device to [`Interface`](crate::abi::interface::Interface).
+    pub const INTERFACES: &str = "INTERFACES";
     /// Array of [`FlowSet`](crate::abi::flow::FlowSet).
     pub const FLOWS: &str = "FLOWS";
     /// Array of four `u32`, one for each entry of a set of `FLOWS`.
@@ -70,7 +72,7 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 33] = [
+    pub const ALL: &[&str] = &[
         META,
         PROGRAMS,
         CLOCK,
@@ -85,6 +87,7 @@ pub mod name {
         ARENA,
         BACKENDS,
         EGRESSES,
+        INTERFACES,
         FLOWS,
         FLOW_LINKS,
         FLOW_TAGS,
@@ -118,41 +121,53 @@ pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program that packets come to.
 pub const PROGRAM: &str = "nlb";
 
-/// The programs that it calls: slots of the array of programs.
-pub mod programs {
-    /// What the entry leaves, and does not know the family of.
-    pub const REST: u32 = 0;
-    /// What is left of IPv4.
-    pub const REST_V4: u32 = 1;
-    /// What is left of IPv6.
-    pub const REST_V6: u32 = 2;
-    /// First packets over IPv4.
-    pub const OPEN_V4: u32 = 3;
-    /// First packets over IPv6.
-    pub const OPEN_V6: u32 = 4;
-    /// Fragments over IPv4.
-    pub const FRAGMENT_V4: u32 = 5;
-    /// Fragments over IPv6.
-    pub const FRAGMENT_V6: u32 = 6;
-    /// Packets over IPv4 that do not fit.
-    pub const TOO_BIG_V4: u32 = 7;
-    /// Packets over IPv6 that do not fit.
-    pub const TOO_BIG_V6: u32 = 8;
+/// Declares the programs that are called, in the order of their slots.
+macro_rules! programs {
+    ($($(#[$doc:meta])* $slot:ident = $name:literal;)*) => {
+        /// The programs that it calls: slots of the array of programs.
+        pub mod programs {
+            /// Counts the slots.
+            #[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "these are names of constants")]
+            #[repr(u32)]
+            enum Slot {
+                $($slot,)*
+            }
 
-    /// Their names, in the order of their slots.
-    pub const NAMES: [&str; 9] = [
-        "nlb_rest",
-        "nlb_rest_v4",
-        "nlb_rest_v6",
-        "nlb_open_v4",
-        "nlb_open_v6",
-        "nlb_fragment_v4",
-        "nlb_fragment_v6",
-        "nlb_too_big_v4",
-        "nlb_too_big_v6",
-    ];
-    /// How many there are.
-    pub const SLOTS: u32 = NAMES.len() as u32;
+            $($(#[$doc])* pub const $slot: u32 = Slot::$slot as u32;)*
+
+            /// Their names, in the order of their slots.
+            pub const NAMES: &[&str] = &[$($name,)*];
+            /// How many there are.
+            pub const SLOTS: u32 = NAMES.len() as u32;
+        }
+    };
+}
+
+programs! {
+    /// What the entry leaves, and does not know the family of.
+    REST = "nlb_rest";
+    /// What is left of IPv4.
+    REST_V4 = "nlb_rest_v4";
+    /// What is left of IPv6.
+    REST_V6 = "nlb_rest_v6";
+    /// First packets over IPv4.
+    OPEN_V4 = "nlb_open_v4";
+    /// First packets over IPv6.
+    OPEN_V6 = "nlb_open_v6";
+    /// Fragments over IPv4.
+    FRAGMENT_V4 = "nlb_fragment_v4";
+    /// Fragments over IPv6.
+    FRAGMENT_V6 = "nlb_fragment_v6";
+    /// Packets over IPv4 that do not fit.
+    TOO_BIG_V4 = "nlb_too_big_v4";
+    /// Packets over IPv6 that do not fit.
+    TOO_BIG_V6 = "nlb_too_big_v6";
+    /// ICMP.
+    ICMP_V4 = "nlb_icmp_v4";
+    /// ICMPv6, and with it neighbour discovery.
+    ICMP_V6 = "nlb_icmp_v6";
+    /// ARP.
+    ARP = "nlb_arp";
 }
 
 /// Addresses of one family: VIPs and SNAT addresses.
@@ -169,6 +184,8 @@ pub const MAX_SLOTS: u32 = 1 << 22;
 pub const MAX_BACKENDS: u32 = 1 << 15;
 /// Ways out.
 pub const MAX_EGRESSES: u32 = 1024;
+/// Interfaces that the program is attached to.
+pub const MAX_INTERFACES: u32 = 256;
 /// Buckets that listeners are found in: most have one listener or none.
 pub const LISTENER_BUCKETS: u32 = MAX_LISTENERS;
 /// Sets that one family's connections are found in: as many words as there are connections, four times over, so that

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod flow;
 pub mod fragment;
 pub mod handover;
+pub mod interface;
 pub mod listener;
 pub mod maps;
 pub mod meta;

@@ -12,6 +12,24 @@ pub struct LocalAddress {
     pub snat: u32,
     /// 1 if the address is the host's own: what the balancer does not want goes up to the kernel.
     pub host: u32,
+    /// What of a VIP's the datapath does by itself: [`flags`].
+    pub flags: u32,
+}
+
+/// Bits of [`LocalAddress::flags`].
+pub mod flags {
+    /// ARP requests and neighbour solicitations are answered.
+    pub const ANNOUNCE: u32 = 1;
+    /// Echo requests are answered.
+    pub const ECHO: u32 = 2;
+}
+
+impl LocalAddress {
+    /// Whether the datapath answers for the address, as `flag` says: an address of the host's own is the kernel's.
+    #[inline(always)]
+    pub const fn answers(&self, flag: u32) -> bool {
+        self.vip != 0 && self.host == 0 && self.flags & flag != 0
+    }
 }
 
 /// Which addresses are surely nobody's to the balancer: a set of hashes (B. H. Bloom, Space/Time Trade-offs in Hash Coding with
@@ -47,7 +65,21 @@ pub struct Snat {
 }
 
 layout! {
-    LocalAddress: 12, 4;
+    LocalAddress: 16, 4;
     Snat: 24, 4;
 }
 pod!(LocalAddress, Snat);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_vips_that_are_not_the_hosts_are_answered_for() {
+        let vip = LocalAddress { vip: 7, flags: flags::ANNOUNCE, ..LocalAddress::default() };
+        assert!(vip.answers(flags::ANNOUNCE));
+        assert!(!vip.answers(flags::ECHO));
+        assert!(!LocalAddress { host: 1, ..vip }.answers(flags::ANNOUNCE));
+        assert!(!LocalAddress { vip: 0, snat: 1, ..vip }.answers(flags::ANNOUNCE));
+    }
+}

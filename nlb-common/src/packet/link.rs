@@ -10,6 +10,8 @@ pub mod ethertype {
 
     /// IPv4.
     pub const IPV4: Be16 = Be16::new(0x0800);
+    /// ARP.
+    pub const ARP: Be16 = Be16::new(0x0806);
     /// IPv6.
     pub const IPV6: Be16 = Be16::new(0x86dd);
     /// A customer VLAN tag (IEEE 802.1Q).
@@ -49,6 +51,12 @@ impl Mac {
     pub const fn from_word(word: u64) -> Self {
         let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
         Self([a, b, c, d, e, f])
+    }
+
+    /// Whether the word is the address of a group, or of everybody, rather than of a station.
+    #[inline(always)]
+    pub const fn is_group(word: u64) -> bool {
+        word & 1 != 0
     }
 }
 

@@ -6,6 +6,7 @@ mod crowd;
 mod download;
 mod flood;
 mod load;
+mod ping;
 
 pub use self::{
     connection::{Connection, any_port_of, get},
@@ -13,4 +14,5 @@ pub use self::{
     download::Download,
     flood::Flood,
     load::{Exchange, Load, burst, shares},
+    ping::ping,
 };

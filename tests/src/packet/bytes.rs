@@ -49,6 +49,13 @@ impl Frame {
         match self.transport {
             Transport::Tcp { .. } => 6,
             Transport::Udp => 17,
+            Transport::Icmp(..) => {
+                if self.from.is_ipv4() {
+                    1
+                } else {
+                    58
+                }
+            }
             Transport::Other(protocol) => protocol,
         }
     }
@@ -82,8 +89,12 @@ impl Frame {
     /// The transport header with its checksum, and the payload.
     fn segment(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bytes.extend(self.from.port().to_be_bytes());
-        bytes.extend(self.to.port().to_be_bytes());
+        if let Transport::Icmp(kind, code) = self.transport {
+            bytes.extend([kind, code, 0, 0]);
+        } else {
+            bytes.extend(self.from.port().to_be_bytes());
+            bytes.extend(self.to.port().to_be_bytes());
+        }
         let field = match &self.transport {
             Transport::Tcp { flags, sequence, acknowledgement, options } => {
                 bytes.extend(sequence.to_be_bytes());
@@ -98,6 +109,7 @@ impl Frame {
                 bytes.extend([0, 0]);
                 6
             }
+            Transport::Icmp(..) => 2,
             Transport::Other(_) => return self.payload.clone(),
         };
         bytes.extend(&self.payload);
@@ -115,6 +127,10 @@ impl Frame {
         // The two families' pseudo headers differ in the order and width of fields, not in their sum.
         pseudo.extend([0, self.protocol()]);
         pseudo.extend(length(segment.len()));
+        if self.protocol() == 1 {
+            // ICMP has none.
+            pseudo.clear();
+        }
         let right = match checksum([pseudo.as_slice(), segment]) {
             0 if self.transport == Transport::Udp => 0xffff,
             sum => sum,
@@ -176,6 +192,27 @@ mod tests {
         // The other one leaves type of service and identification at zero.
         let built = frame.payload(b"abc").patch(At::Network(1), &[0]).patch(At::Network(4), &[0, 0]).build();
         assert_eq!(built, expected);
+    }
+
+    #[test]
+    fn icmp_is_as_another_builder_makes_it() {
+        for (from, to, kind) in [("10.9.0.5:0", "10.0.0.10:0", 8), ("[fd00:9::5]:0", "[fd00::10]:0", 128)] {
+            let frame = Frame::icmp(address(from), address(to), kind, 0).payload(b"\0\x07\0\x09data!");
+            let mut expected = Vec::new();
+            let builder = PacketBuilder::ethernet2(Frame::SOURCE, Frame::DESTINATION);
+            if kind == 8 {
+                let builder = builder.ipv4([10, 9, 0, 5], [10, 0, 0, 10], 64).icmpv4_echo_request(7, 9);
+                builder.write(&mut expected, b"data!").unwrap();
+            } else {
+                let [from, to] = [from, to].map(|text| match address(text).ip() {
+                    IpAddr::V6(address) => address.octets(),
+                    IpAddr::V4(_) => unreachable!("it is of IPv6"),
+                });
+                builder.ipv6(from, to, 64).icmpv6_echo_request(7, 9).write(&mut expected, b"data!").unwrap();
+            }
+            let message = frame.transport_offset();
+            assert_eq!(frame.build()[message..], expected[message..], "{from}");
+        }
     }
 
     #[test]

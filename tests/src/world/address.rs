@@ -19,6 +19,10 @@ pub const BALANCER_FRONT: Dual = front(1, 0x1);
 pub const BALANCER_BACK: Dual = back(1, 0x1);
 /// The client's, on the servers' side, in a world with direct return.
 pub const CLIENT_BACK: Dual = back(2, 0x2);
+/// A second balancer's, on the client's side, in a world with a shared link.
+pub const STANDBY_FRONT: Dual = front(3, 0x3);
+/// A second balancer's, on the servers' side, in a world with a shared link.
+pub const STANDBY_BACK: Dual = back(3, 0x3);
 /// The VIPs.
 pub const VIP: Dual = front(10, 0x10);
 

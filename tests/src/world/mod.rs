@@ -9,7 +9,8 @@
 //!
 //! The VIPs, 10.0.0.10 and fd00::10, are on no interface; the client has routes for them through the
 //! balancer. With direct return ([`World::return_directly`]) they are on the servers' loopbacks, and the client is on
-//! the switch as well. An attacker ([`World::add_attacker`]) has a cable of his own to the balancer. Everything is
+//! the switch as well. On a shared link ([`World::share_link`]) the client has two balancers as neighbours, and no route for the
+//! VIPs. An attacker ([`World::add_attacker`]) has a cable of his own to the balancer. Everything is
 //! removed when the world is dropped, also by a panic; what a killed process left behind is removed before the next
 //! world is made.
 
@@ -19,6 +20,7 @@ mod direct;
 mod leftovers;
 mod namespace;
 mod process;
+mod shared;
 mod wiring;
 
 use std::{
@@ -30,11 +32,15 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 pub use self::{
-    address::{BALANCER_BACK, BALANCER_FRONT, CLIENT, CLIENT_BACK, Dual, VIP, server_address},
+    address::{
+        BALANCER_BACK, BALANCER_FRONT, CLIENT, CLIENT_BACK, Dual, STANDBY_BACK, STANDBY_FRONT, VIP,
+        server_address,
+    },
     attacker::Attacker,
     leftovers::remove_own,
     namespace::Namespace,
     process::Process,
+    shared::Shared,
     wiring::{BACK, FRONT},
 };
 
@@ -52,6 +58,8 @@ pub struct World {
     pub servers: Vec<Namespace>,
     /// Who floods the balancer: see [`World::add_attacker`].
     pub attacker: Option<Attacker>,
+    /// The second balancer: see [`World::share_link`].
+    pub shared: Option<Shared>,
     /// Joins the balancer and the servers.
     switch: Namespace,
     /// Logs, configurations, contents.
@@ -78,6 +86,7 @@ impl World {
                 .map(|number| namespace(&format!("server{number}")))
                 .collect::<Result<_>>()?,
             attacker: None,
+            shared: None,
             switch: namespace("switch")?,
             dir: tempfile::Builder::new()
                 .prefix(&format!("{name}-"))

@@ -25,7 +25,7 @@ pub(super) const EVERYWHERE: &[(&str, &str)] = &[
 ];
 
 /// Those of the balancer, which is a router as well.
-const BALANCER: &[(&str, &str)] = &[
+pub(super) const BALANCER: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),
     ("ipv4/conf/all/send_redirects", "0"),

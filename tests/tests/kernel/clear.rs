@@ -75,7 +75,7 @@ fn use_everything(bench: &mut Bench) {
 fn used(bench: &Bench) -> (BTreeSet<&'static str>, usize) {
     let (mut used, mut count) = (BTreeSet::new(), 0);
     // Seed and layout, and what a jiffy is worth, are not a table's content.
-    for name in name::ALL.into_iter().filter(|&name| name != name::META && name != name::CLOCK) {
+    for name in name::ALL.iter().copied().filter(|&name| name != name::META && name != name::CLOCK) {
         let map = MapData::from_pin(bench.maps().join(name)).unwrap();
         let info = map.info().unwrap();
         if info.map_type().unwrap() != MapType::Array {

@@ -8,9 +8,10 @@ use nlb_common::verdict::Verdict;
 use nlb_tests::packet::{At, Frame, flag};
 
 use crate::{
+    announce,
     bench::Bench,
     connection::Connection,
-    ports,
+    echo, ports,
     scene::{self, FIRST_PORT, OTHER_PORT, TCP_PORT, UDP_PORT, host_vip, snat, stranger, vip},
 };
 
@@ -76,6 +77,21 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         Verdict::AnswerTooBig => {
             change_backends(bench, family, |backend| backend.max_len = Some(1300));
             Frame::udp(client, vip(family, UDP_PORT)).payload(&[0; 1400])
+        }
+        Verdict::AnswerArp if family == Family::V6 => return None,
+        Verdict::AnswerArp => {
+            bench.apply(&announce::ops());
+            let request = announce::request(scene::client(family, 0).ip(), vip(family, 0).ip());
+            syn.macs([0xff; 6], Frame::SOURCE).patch(At::Link(12), &[&[8, 6], &request[..]].concat())
+        }
+        Verdict::AnswerNeighbour if family == Family::V4 => return None,
+        Verdict::AnswerNeighbour => {
+            bench.apply(&announce::ops());
+            announce::solicitation(client, vip(family, 0))
+        }
+        Verdict::AnswerEcho => {
+            bench.apply(&announce::ops());
+            echo::request(client, vip(family, 0))
         }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.
         Verdict::DropInternal => return None,

@@ -20,6 +20,7 @@ fn ops() -> Vec<Op> {
         vip: vip.map(VipId),
         snat: snat.map(SnatSlot),
         host,
+        ..LocalAddress::default()
     };
     let backend = |address: &str, state, next_hop, first, count| Backend {
         address: address.parse().unwrap(),
@@ -117,7 +118,17 @@ fn ops() -> Vec<Op> {
             ListenerId(8191),
             listener(4096, "[fd00::10]:65535", Protocol::Tcp, 4095, 86_400, Tracking::None),
         ),
+        Op::PutInterface(1, [2, 0, 0, 0, 0, 0x10]),
+        Op::PutInterface(u32::MAX, [0xfe; 6]),
         Op::PutAddress("10.0.0.10".parse().unwrap(), local(Some(1), None, false)),
+        Op::PutAddress(
+            "10.0.0.12".parse().unwrap(),
+            LocalAddress { announce: true, ..local(Some(5), None, false) },
+        ),
+        Op::PutAddress(
+            "fd00::12".parse().unwrap(),
+            LocalAddress { announce: true, echo: true, ..local(Some(6), None, true) },
+        ),
         Op::PutAddress("10.1.0.1".parse().unwrap(), local(None, Some(0), true)),
         Op::PutAddress("10.1.0.4".parse().unwrap(), local(Some(2), Some(3), true)),
         Op::PutAddress("fd00::10".parse().unwrap(), local(Some(4096), None, true)),
@@ -127,9 +138,11 @@ fn ops() -> Vec<Op> {
 
 const GOLDEN: &str = "\
 address 10.0.0.10 vip=1
+address 10.0.0.12 vip=5 announce
 address 10.1.0.1 snat=0 host
 address 10.1.0.4 vip=2 snat=3 host
 address fd00::10 vip=4096 host
+address fd00::12 vip=6 host announce echo
 address fd00:1::1 snat=1
 snat v4/0 10.1.0.1 ports=1024+64511
 snat v4/3 10.1.0.4 ports=65535+1
@@ -155,6 +168,8 @@ backend 6 10.1.0.16:80 serving draining ipip unresolved
 backend 32767 [fd00:1::11]:1 expired-silent eligible snat=0+0 via=1023 02:00:00:00:00:fe
 egress 1 ifindex=2 02:00:00:00:00:01
 egress 1023 ifindex=4294967295 ff:ff:ff:ff:ff:ff vlan=4094
+interface 1 02:00:00:00:00:10
+interface 4294967295 fe:fe:fe:fe:fe:fe
 ";
 
 #[test]
@@ -181,13 +196,14 @@ fn every_change_reads_back_as_the_image_says_and_twice_is_once() {
 }
 
 fn remove_all(bench: &mut Bench, image: &Image) {
-    let Image { addresses, snats, listeners, services, backends, egresses } = image;
+    let Image { addresses, snats, listeners, services, backends, egresses, interfaces } = image;
     let ops = (addresses.keys().map(|&address| Op::RemoveAddress(address)))
         .chain(listeners.iter().map(|(&id, &listener)| Op::RemoveListener(id, listener)))
         .chain(services.keys().map(|&id| Op::RemoveService(id)))
         .chain(backends.keys().map(|&id| Op::RemoveBackend(id)))
         .chain(snats.keys().map(|&(family, slot)| Op::RemoveSnat(family, slot)))
-        .chain(egresses.keys().map(|&id| Op::RemoveEgress(id)));
+        .chain(egresses.keys().map(|&id| Op::RemoveEgress(id)))
+        .chain(interfaces.keys().map(|&index| Op::RemoveInterface(index)));
     for op in ops {
         bench.apply(&[op.clone(), op]);
     }
@@ -210,6 +226,7 @@ fn what_may_be_replaced_reads_back_replaced() {
         Op::PutBackend(BackendId(32_767), backend),
         Op::PutService(ServiceId(1), unkept),
         Op::PutService(ServiceId(1), service),
+        Op::PutInterface(1, [2, 0, 0, 0, 0, 0x11]),
         Op::PutAddress("10.0.0.10".parse().unwrap(), LocalAddress { host: true, ..LocalAddress::default() }),
     ] {
         image.apply(&op);

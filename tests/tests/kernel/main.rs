@@ -8,6 +8,7 @@
 //! ones there are enough. [`coverage`] has a packet for each of the other verdicts.
 #![expect(clippy::unwrap_used, reason = "what helps a test fails as a test does")]
 
+mod announce;
 mod bench;
 mod captures;
 mod clear;
@@ -15,6 +16,7 @@ mod connection;
 mod coverage;
 mod crowd;
 mod draining;
+mod echo;
 mod expiry;
 mod fib;
 mod flows;

@@ -139,7 +139,12 @@ fn an_address_may_be_vip_and_snat_address_at_once() {
     for family in Family::ALL {
         let mut bench = scene::bench();
         let address = vip(family, 0).ip();
-        let local = LocalAddress { vip: Some(scene::vip_id(family)), snat: Some(SnatSlot(0)), host: true };
+        let local = LocalAddress {
+            vip: Some(scene::vip_id(family)),
+            snat: Some(SnatSlot(0)),
+            host: true,
+            ..LocalAddress::default()
+        };
         bench.apply(&[
             Op::PutSnat(family, SnatSlot(0), Snat { address, first_port: FIRST_PORT, ports: 100 }),
             Op::PutAddress(address, local),

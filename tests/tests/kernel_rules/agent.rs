@@ -69,6 +69,7 @@ impl Agent {
             targets: watch::Sender::default(),
             view: view.subscribe(),
             servers: watch::Sender::default(),
+            announced: watch::Sender::default(),
             nat_sources: Vec::new(),
             clock: Clock::ahead(ahead),
         };

@@ -52,7 +52,7 @@ async fn yaml_is_the_manifest() {
         (
             "get load-balancers -o yaml",
             "kind: LoadBalancer\nname: shop\nlabels:\n  app: shop\n  team: web\ntype: nlb\naddresses:\n\
-             - 10.0.0.10\n- 2001:db8::10\ndelete_protection: false\nenabled: true\nid: lb-1\n\
+             - 10.0.0.10\n- 2001:db8::10\ndelete_protection: false\nenabled: true\nannounce: false\necho: true\nid: lb-1\n\
              created_at: 2023-11-14T22:13:20Z\nupdated_at: 2023-11-14T22:13:20Z\nrevision: 3\n",
         ),
         (

@@ -11,7 +11,7 @@ use crate::model::{Draft, LoadBalancer, Name, Stored, field::address};
 impl Wire for wire::LoadBalancer {
     type Model = LoadBalancer;
 
-    mask! { description, labels, r#type = "type", addresses, delete_protection, enabled }
+    mask! { description, labels, r#type = "type", addresses, delete_protection, enabled, announce, echo }
 
     fn name(&self) -> &str {
         &self.name
@@ -34,6 +34,8 @@ impl Wire for wire::LoadBalancer {
             addresses,
             delete_protection,
             enabled,
+            announce,
+            echo,
         } = self;
         let addresses = addresses.iter().enumerate();
         let spec = LoadBalancer {
@@ -43,12 +45,14 @@ impl Wire for wire::LoadBalancer {
                 .collect::<Result<_, _>>()?,
             delete_protection,
             enabled: enabled.unwrap_or(true),
+            announce,
+            echo: echo.unwrap_or(true),
         };
         Header { name, description, labels }.into_draft(spec)
     }
 
     fn from_stored(name: &Name, Stored { spec, meta }: &Stored<LoadBalancer>) -> Self {
-        let LoadBalancer { kind, addresses, delete_protection, enabled } = spec;
+        let LoadBalancer { kind, addresses, delete_protection, enabled, announce, echo } = spec;
         Self {
             name: name.to_string(),
             description: meta.description.to_string(),
@@ -61,6 +65,8 @@ impl Wire for wire::LoadBalancer {
             addresses: addresses.iter().map(ToString::to_string).collect(),
             delete_protection: *delete_protection,
             enabled: Some(*enabled),
+            announce: *announce,
+            echo: Some(*echo),
         }
     }
 }

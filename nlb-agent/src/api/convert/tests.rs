@@ -62,8 +62,11 @@ prop_compose! {
     fn load_balancer()(
         name in name(), description in mostly(&["", "free text"]), labels in label(), r#type in enumeration(),
         addresses in vec(address(), 0..3), delete_protection: bool, enabled: Option<bool>,
+        announce: bool, echo: Option<bool>,
     ) -> wire::LoadBalancer {
-        wire::LoadBalancer { name, description, labels, r#type, addresses, delete_protection, enabled, ..Default::default() }
+        wire::LoadBalancer {
+            name, description, labels, r#type, addresses, delete_protection, enabled, announce, echo, ..Default::default()
+        }
     }
 }
 

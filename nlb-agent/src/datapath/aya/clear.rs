@@ -71,6 +71,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         arena,
         backends,
         egresses,
+        interfaces,
         flows,
         flow_links,
         flow_tags,
@@ -90,6 +91,7 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     } = maps;
     remove_all(addresses_v4, name::ADDRESSES_V4)?;
     remove_all(addresses_v6, name::ADDRESSES_V6)?;
+    remove_all(interfaces, name::INTERFACES)?;
     address_filter.fill_with_zeroes();
     snats_v4.fill_with_zeroes();
     snats_v6.fill_with_zeroes();

@@ -11,6 +11,7 @@ use nlb_common::{
         backend::{NO_LIMIT, eligibility, forwarding, state},
         listener::tracking,
         service::{Member, Stretch, kind},
+        vip::flags,
     },
     addr::{V4, V6},
     be::Be16,
@@ -71,20 +72,24 @@ fn protocol_of(number: u8) -> Option<Protocol> {
 }
 
 pub(super) fn local_address(local: LocalAddress) -> abi::vip::LocalAddress {
-    let LocalAddress { vip, snat, host } = local;
+    let LocalAddress { vip, snat, host, announce, echo } = local;
+    let flag = |is: bool, flag| if is { flag } else { 0 };
     abi::vip::LocalAddress {
         vip: vip.map_or(0, |vip| vip.0),
         snat: snat.map_or(0, |slot| u32::from(slot.0) + 1),
         host: host.into(),
+        flags: flag(announce, flags::ANNOUNCE) | flag(echo, flags::ECHO),
     }
 }
 
 pub(super) fn local_address_back(entry: abi::vip::LocalAddress) -> LocalAddress {
-    let abi::vip::LocalAddress { vip, snat, host } = entry;
+    let abi::vip::LocalAddress { vip, snat, host, flags } = entry;
     LocalAddress {
         vip: (vip != 0).then_some(VipId(vip)),
         snat: snat.checked_sub(1).and_then(|slot| u16::try_from(slot).ok()).map(SnatSlot),
         host: host != 0,
+        announce: flags & flags::ANNOUNCE != 0,
+        echo: flags & flags::ECHO != 0,
     }
 }
 
@@ -376,8 +381,9 @@ mod tests {
     fn local_addresses_round_trip() {
         for vip in [None, Some(VipId(7))] {
             for snat in [None, Some(SnatSlot(0)), Some(SnatSlot(3))] {
-                for host in [false, true] {
-                    let local = LocalAddress { vip, snat, host };
+                for bits in 0..8 {
+                    let [host, announce, echo] = [1, 2, 4].map(|bit| bits & bit != 0);
+                    let local = LocalAddress { vip, snat, host, announce, echo };
                     assert_eq!(local_address_back(local_address(local)), local);
                 }
             }

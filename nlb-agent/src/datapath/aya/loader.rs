@@ -119,14 +119,14 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
         u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
     loader.override_global(REDIRECT_TO_SELF, &redirect_to_self, true);
     loader.override_global(aya_log::LEVEL, &log_level, true);
-    for name in name::ALL {
+    for &name in name::ALL {
         loader.map_pin_path(name, pins.map(name));
     }
     let started = Instant::now();
     let mut ebpf = loader.load(OBJECT).map_err(|error| explain_maps(&error))?;
     let mut instructions = verified(&mut ebpf, PROGRAM)?.1;
     let mut called = Vec::new();
-    for name in programs::NAMES {
+    for &name in programs::NAMES {
         let (program, its_instructions) = verified(&mut ebpf, name)?;
         instructions = instructions.zip(its_instructions).map(|(sum, its)| sum + its);
         called.push(program);

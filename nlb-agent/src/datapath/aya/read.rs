@@ -12,7 +12,7 @@ use nlb_common::abi::{
     persistence,
     service::{self, Stretch},
 };
-use nlb_common::ticks::Ticks;
+use nlb_common::{packet::Mac, ticks::Ticks};
 
 use super::{
     AyaDatapath, encode,
@@ -54,6 +54,10 @@ impl AyaDatapath {
             {
                 image.egresses.insert(EgressId(id), egress);
             }
+        }
+        for entry in &self.maps.interfaces {
+            let (index, interface) = entry.map_err(|cause| map_error("read", name::INTERFACES, &cause))?;
+            image.interfaces.insert(index, Mac::from_word(interface.mac).0);
         }
         Ok(image)
     }

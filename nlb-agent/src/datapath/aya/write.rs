@@ -3,13 +3,17 @@
 use std::{net::IpAddr, time::Duration};
 
 use aya::maps::{MapError, PerCpuArray, PerCpuValues};
-use nlb_common::abi::{
-    self,
-    active::Active,
-    backend::state,
-    listener::{Entry, digest},
-    maps::name,
-    service::{Service as ServiceEntry, Stretch},
+use nlb_common::{
+    abi::{
+        self,
+        active::Active,
+        backend::state,
+        interface::Interface,
+        listener::{Entry, digest},
+        maps::name,
+        service::{Service as ServiceEntry, Stretch},
+    },
+    packet::Mac,
 };
 
 use super::{AyaDatapath, encode, loader::map_error, tables::Key, words};
@@ -39,6 +43,15 @@ impl AyaDatapath {
                 wait_for_packets();
                 self.put_egress(id, Egress { ifindex: 0, mac: [0; 6], vlan: None })
             }
+            Op::PutInterface(index, mac) => {
+                let entry = Interface { mac: Mac(mac).to_word() };
+                let (map, capacity) = (name::INTERFACES, abi::maps::MAX_INTERFACES);
+                let error = |error| full(map, capacity, "interfaces", &error);
+                self.maps.interfaces.insert(index, entry, 0).map_err(error)
+            }
+            Op::RemoveInterface(index) => {
+                absent_is_fine(self.maps.interfaces.remove(&index), name::INTERFACES)
+            }
         }
     }
 
@@ -46,14 +59,17 @@ impl AyaDatapath {
         // Before it is there, or packets to it would be taken for somebody else's.
         self.add_to_filter(address)?;
         let entry = encode::local_address(local);
+        let error = |map, error: &MapError| full(map, abi::maps::MAX_ADDRESSES, "addresses", error);
         match address {
             IpAddr::V4(address) => {
                 let key = Key(encode::v4(address));
-                self.maps.addresses_v4.insert(key, entry, 0).map_err(|error| full(name::ADDRESSES_V4, &error))
+                let result = self.maps.addresses_v4.insert(key, entry, 0);
+                result.map_err(|cause| error(name::ADDRESSES_V4, &cause))
             }
             IpAddr::V6(address) => {
                 let key = Key(encode::v6(address));
-                self.maps.addresses_v6.insert(key, entry, 0).map_err(|error| full(name::ADDRESSES_V6, &error))
+                let result = self.maps.addresses_v6.insert(key, entry, 0);
+                result.map_err(|cause| error(name::ADDRESSES_V6, &cause))
             }
         }
     }
@@ -367,10 +383,9 @@ fn wait_for_packets() {
 }
 
 /// A hash map said no: mostly because it is full.
-fn full(map: &'static str, error: &MapError) -> DatapathError {
+fn full(map: &'static str, capacity: u32, what: &'static str, error: &MapError) -> DatapathError {
     let is_full =
         matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG));
-    let (capacity, what) = (abi::maps::MAX_ADDRESSES, "addresses");
     if is_full { DatapathError::Full { map, capacity, what } } else { map_error("write", map, error) }
 }
 

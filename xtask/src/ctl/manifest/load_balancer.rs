@@ -14,18 +14,22 @@ pub(in crate::ctl) struct LoadBalancer {
     pub(in crate::ctl) addresses: Vec<String>,
     delete_protection: bool,
     enabled: bool,
+    announce: bool,
+    echo: bool,
     #[serde(flatten)]
     pub(super) tail: Tail,
 }
 
 impl LoadBalancer {
     pub(super) fn columns(&self) -> Vec<Column> {
-        let Self { head: _, kind, addresses, delete_protection, enabled, tail: _ } = self;
+        let Self { head: _, kind, addresses, delete_protection, enabled, announce, echo, tail: _ } = self;
         vec![
             Column::new("TYPE", kind.as_deref().unwrap_or_default()),
             Column::new("VIPS", addresses.join(" ")),
             Column::new("ENABLED", yes_no(*enabled)),
             Column::wide("DELETE PROTECTION", yes_no(*delete_protection)),
+            Column::wide("ANNOUNCE", yes_no(*announce)),
+            Column::wide("ECHO", yes_no(*echo)),
         ]
     }
 }
@@ -44,6 +48,8 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             addresses,
             delete_protection,
             enabled,
+            announce,
+            echo,
         } = wire;
         Self {
             head: Head::new(name, description, labels),
@@ -51,6 +57,8 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             addresses,
             delete_protection,
             enabled: enabled.unwrap_or(true),
+            announce,
+            echo: echo.unwrap_or(true),
             tail: Tail::new(id, created_at, updated_at, revision),
         }
     }
