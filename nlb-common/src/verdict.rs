@@ -55,6 +55,7 @@ verdicts! {
     DropTtlExpired = "DROP_TTL_EXPIRED": "the TTL or hop limit does not allow another hop";
     DropNoNextHop = "DROP_NO_NEXT_HOP": "the next hop's MAC address is not known yet";
     DropInternal = "DROP_INTERNAL": "the kernel refused to resize the packet";
+    DropClash = "DROP_CLASH": "would open a connection, but the client's address and port have another one to the same server (dnat)";
 }
 
 /// The number of verdicts.

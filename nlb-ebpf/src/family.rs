@@ -16,7 +16,7 @@ use nlb_common::{
     tcp::{Direction, Flags},
 };
 
-use crate::{conn, conn_set, maps};
+use crate::{config, conn, conn_set, maps};
 
 /// An address of either family in two registers.
 #[derive(Clone, Copy)]
@@ -47,6 +47,10 @@ pub(crate) trait Tables: Family {
     const AF: u8;
     /// The slot of the program that opens flows through tunnels.
     const OPEN_SLOT: u32;
+    /// The slot of the program for clients' packets of `dnat`.
+    const DNAT_SLOT: u32;
+    /// The slot of the program for its servers' packets.
+    const BACK_SLOT: u32;
 
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
@@ -54,12 +58,16 @@ pub(crate) trait Tables: Family {
     fn snats() -> &'static Array<Snat>;
     /// From a client's packet to its connection.
     fn conn_sets() -> &'static Array<ConnSet>;
+    /// The number of these sets minus one.
+    fn conn_mask() -> u32;
     /// The connection table.
     fn conns() -> &'static Array<Conn<Self::Address>>;
     /// The links of the connection table.
     fn conn_links() -> &'static Array<u32>;
-    /// [`conn::take`]; the verifier looks at this and the following by themselves.
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)>;
+    /// [`conn::slot_for`]; the verifier looks at this and the following by themselves.
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32>;
+    /// [`conn::take`].
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)>;
     /// [`conn::step`].
     fn step(index: u32, seen: Status, direction: Direction, flags: Flags);
     /// [`conn_set::insert`].
@@ -79,6 +87,8 @@ impl Tables for Ipv4 {
     const NUMBER: u8 = 4;
     const AF: u8 = 2;
     const OPEN_SLOT: u32 = programs::OPEN_V4;
+    const DNAT_SLOT: u32 = programs::DNAT_V4;
+    const BACK_SLOT: u32 = programs::BACK_V4;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
@@ -96,6 +106,11 @@ impl Tables for Ipv4 {
     }
 
     #[inline(always)]
+    fn conn_mask() -> u32 {
+        config::conn_mask_v4()
+    }
+
+    #[inline(always)]
     fn conns() -> &'static Array<Conn<V4>> {
         &maps::CONNS_V4
     }
@@ -106,8 +121,13 @@ impl Tables for Ipv4 {
     }
 
     #[inline(always)]
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)> {
-        taken(conn_take_v4(backend, hash))
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32> {
+        conn_slot_v4(backend, hash, tried.map_or(0, |slot| slot + 1)).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)> {
+        taken(conn_take_v4(backend, slot))
     }
 
     #[inline(always)]
@@ -146,6 +166,8 @@ impl Tables for Ipv6 {
     const NUMBER: u8 = 6;
     const AF: u8 = 10;
     const OPEN_SLOT: u32 = programs::OPEN_V6;
+    const DNAT_SLOT: u32 = programs::DNAT_V6;
+    const BACK_SLOT: u32 = programs::BACK_V6;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {
@@ -163,6 +185,11 @@ impl Tables for Ipv6 {
     }
 
     #[inline(always)]
+    fn conn_mask() -> u32 {
+        config::conn_mask_v6()
+    }
+
+    #[inline(always)]
     fn conns() -> &'static Array<Conn<V6>> {
         &maps::CONNS_V6
     }
@@ -173,8 +200,13 @@ impl Tables for Ipv6 {
     }
 
     #[inline(always)]
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)> {
-        taken(conn_take_v6(backend, hash))
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32> {
+        conn_slot_v6(backend, hash, tried.map_or(0, |slot| slot + 1)).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)> {
+        taken(conn_take_v6(backend, slot))
     }
 
     #[inline(always)]
@@ -234,12 +266,19 @@ fn unpacked(word: u32) -> (Direction, Flags) {
 
 /// What of a family the verifier looks at by itself: functions of scalars.
 macro_rules! by_themselves {
-    ($family:ident: $take:ident, $step:ident, $name:ident, $unname:ident) => {
+    ($family:ident: $slot:ident, $take:ident, $step:ident, $name:ident, $unname:ident) => {
+        /// [`Tables::slot_for`], all slots plus one; 0: there is none.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $slot(backend: u32, hash: u64, tried: u32) -> u32 {
+            conn::slot_for::<$family>(backend, hash, tried.checked_sub(1)).map_or(0, |slot| slot + 1)
+        }
+
         /// [`Tables::take`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub(crate) extern "C" fn $take(backend: u32, hash: u64) -> u64 {
-            untaken(conn::take::<$family>(backend, hash))
+        pub(crate) extern "C" fn $take(backend: u32, slot: u32) -> u64 {
+            untaken(conn::take::<$family>(backend, slot))
         }
 
         /// [`Tables::step`].
@@ -268,5 +307,5 @@ macro_rules! by_themselves {
     };
 }
 
-by_themselves!(Ipv4: conn_take_v4, conn_step_v4, conn_name_v4, conn_unname_v4);
-by_themselves!(Ipv6: conn_take_v6, conn_step_v6, conn_name_v6, conn_unname_v6);
+by_themselves!(Ipv4: conn_slot_v4, conn_take_v4, conn_step_v4, conn_name_v4, conn_unname_v4);
+by_themselves!(Ipv6: conn_slot_v6, conn_take_v6, conn_step_v6, conn_name_v6, conn_unname_v6);

@@ -142,6 +142,9 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let backend = if tracking == tracking::FULL {
         recorded(arrival)?
     } else {
+        if tracking == tracking::DNAT {
+            return Err(Outcome::call(F::DNAT_SLOT));
+        }
         let slot = ring_slot(arrival);
         if tracking == tracking::TRANSITION && (slot.current() == 0 || !slot.is_clean()) {
             recorded(arrival)?

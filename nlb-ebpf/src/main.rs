@@ -17,6 +17,7 @@ mod config;
 mod conn;
 mod conn_set;
 mod counters;
+mod dnat;
 mod dsr;
 mod family;
 mod first;
@@ -76,7 +77,7 @@ fn nlb_open_v6(ctx: XdpContext) -> u32 {
 fn done_or_rest(ctx: &XdpContext, outcome: Outcome) -> u32 {
     if outcome.is_open() {
         // SAFETY: both are XDP programs, and nothing here is to be dropped.
-        unsafe { PROGRAMS.tail_call(ctx, programs::REST) };
+        unsafe { PROGRAMS.tail_call(ctx, outcome.called().unwrap_or(programs::REST)) };
         return done(ctx, Outcome::drop(Verdict::DropInternal));
     }
     done(ctx, outcome)
@@ -87,6 +88,34 @@ fn done_or_rest(ctx: &XdpContext, outcome: Outcome) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_rest(ctx: XdpContext) -> u32 {
     done_or_called(&ctx, pipeline::run(&ctx))
+}
+
+/// Clients' packets of `dnat` over IPv4.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_dnat_v4(ctx: XdpContext) -> u32 {
+    done(&ctx, dnat::client::<Ipv4>(&ctx))
+}
+
+/// The same over IPv6. By itself, for its stack.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_dnat_v6(ctx: XdpContext) -> u32 {
+    done(&ctx, dnat::client::<Ipv6>(&ctx))
+}
+
+/// Servers' packets of `dnat` over IPv4.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_back_v4(ctx: XdpContext) -> u32 {
+    done(&ctx, dnat::server::<Ipv4>(&ctx))
+}
+
+/// The same over IPv6.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_back_v6(ctx: XdpContext) -> u32 {
+    done(&ctx, dnat::server::<Ipv6>(&ctx))
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use nlb_tests::packet::{At, Frame, flag};
 use crate::{
     bench::Bench,
     connection::Connection,
-    ports,
+    dnat, ports,
     scene::{self, FIRST_PORT, OTHER_PORT, TCP_PORT, UDP_PORT, host_vip, snat, stranger, vip},
 };
 
@@ -66,6 +66,10 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         Verdict::DropNoNextHop => {
             change_backends(bench, family, |backend| backend.next_hop = None);
             syn
+        }
+        Verdict::DropClash => {
+            bench.apply(&dnat::ops(u16::MAX));
+            dnat::clash(bench, family, number).1
         }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.
         Verdict::DropInternal => return None,

@@ -32,6 +32,7 @@ impl AyaDatapath {
             arena,
             clock: _,
             hash_seed: _,
+            slots: _,
             verified_instructions: _,
             reserved,
             interfaces: _,
