@@ -120,7 +120,11 @@ fn open_datapath(config: &Config) -> anyhow::Result<AyaDatapath> {
         interfaces: config.interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
         xdp_mode: config.xdp_mode,
         log_drops: tracing::enabled!(target: PROGRAM_LOG, tracing::Level::DEBUG),
-        sizes: Sizes { flows: config.flows.get(), persistence: config.persistence_entries.get() },
+        sizes: Sizes {
+            flows: config.flows.get(),
+            persistence: config.persistence_entries.get(),
+            slots: config.slots(),
+        },
         hash_seed: config.hash_seed.map(HashSeed::get),
     };
     Ok(AyaDatapath::open(&options)?)

@@ -42,6 +42,33 @@ pub struct BackendCounters {
     pub bytes: u64,
 }
 
+/// A source address of `nat`, and how many of its ports are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnatStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// The ports that connections may have.
+    pub ports: u32,
+    /// The ports that connections had at the last sweep, closed ones included.
+    pub used: u32,
+}
+
+impl SnatStatus {
+    /// Whether a new connection has to look for a free port for long, or finds none: less than one in sixteen is free.
+    pub fn is_scarce(&self) -> bool {
+        self.free() <= self.ports / 16
+    }
+
+    /// Whether it is far from that.
+    pub fn has_room(&self) -> bool {
+        self.free() > self.ports / 8
+    }
+
+    fn free(&self) -> u32 {
+        self.ports.saturating_sub(self.used)
+    }
+}
+
 /// How many packets met one verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictCount {

@@ -44,6 +44,7 @@ events! {
     SynUnrecorded = "SYN_UNRECORDED": "no room for half-open flows, as in a SYN flood: a SYN was balanced by the consistent hash without an entry";
     FlowEvicted = "FLOW_EVICTED": "the entry of a closed or idle flow was reused";
     ConnEvicted = "CONN_EVICTED": "a half-open connection's SNAT port was given to a newer one";
+    SnatExhausted = "SNAT_EXHAUSTED": "a SNAT address had no free port for a new connection: another address was tried, if there is one";
 }
 
 /// The number of events.

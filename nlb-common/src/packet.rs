@@ -147,6 +147,9 @@ pub trait Family: Sized + 'static {
         destination: Self::Address,
     ) -> Option<()>;
 
+    /// Takes one hop off and exchanges the destination.
+    fn redirect(packet: Bytes, network: &Network<Self::Address>, destination: Self::Address) -> Option<()>;
+
     /// Writes a header without options: `payload_len` bytes of `protocol` from `source` to `destination`.
     fn write_header(
         packet: Bytes,
@@ -232,6 +235,19 @@ impl Family for Ipv4 {
         packet.write(8, hops)?;
         packet.write(10, sum.checksum())?;
         packet.write(12, source)?;
+        packet.write(16, destination)
+    }
+
+    #[inline(always)]
+    fn redirect(packet: Bytes, network: &Network<V4>, destination: V4) -> Option<()> {
+        let mut sum = crate::checksum::Sum::from_checksum(packet.read(10)?);
+        let hops = fewer_hops(network);
+        sum.remove_u16(u16::from_ne_bytes([network.hops, network.protocol]));
+        sum.add_u16(hops);
+        network.destination.remove_from(&mut sum);
+        destination.add_to(&mut sum);
+        packet.write(8, hops)?;
+        packet.write(10, sum.checksum())?;
         packet.write(16, destination)
     }
 
@@ -372,6 +388,12 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
+    fn redirect(packet: Bytes, network: &Network<V6>, destination: V6) -> Option<()> {
+        Self::decrement_hops(packet, network)?;
+        packet.write(24, destination)
+    }
+
+    #[inline(always)]
     fn write_header(
         packet: Bytes,
         source: V6,
@@ -467,7 +489,40 @@ pub fn translate<F: Family>(
     segment.write(0, source.1)?;
     segment.write(2, destination.1)?;
 
-    let udp = transport.protocol == protocol::UDP;
+    correct_checksum(segment, transport.protocol, |sum| {
+        network.source.remove_from(sum);
+        network.destination.remove_from(sum);
+        source.0.add_to(sum);
+        destination.0.add_to(sum);
+        sum.remove_u16(transport.source.raw());
+        sum.remove_u16(transport.destination.raw());
+        sum.add_u16(source.1.raw());
+        sum.add_u16(destination.1.raw());
+    })
+}
+
+/// As [`translate`], but the source stays.
+#[inline(always)]
+pub fn translate_destination<F: Family>(
+    [packet, segment]: [Bytes; 2],
+    network: &Network<F::Address>,
+    transport: &Transport,
+    destination: (F::Address, Be16),
+) -> Option<()> {
+    F::redirect(packet, network, destination.0)?;
+    segment.write(2, destination.1)?;
+    correct_checksum(segment, transport.protocol, |sum| {
+        network.destination.remove_from(sum);
+        destination.0.add_to(sum);
+        sum.remove_u16(transport.destination.raw());
+        sum.add_u16(destination.1.raw());
+    })
+}
+
+/// Corrects the checksum of a segment by what `changed`.
+#[inline(always)]
+fn correct_checksum(segment: Bytes, protocol: u8, changed: impl Fn(&mut crate::checksum::Sum)) -> Option<()> {
+    let udp = protocol == protocol::UDP;
     // In two branches, so that either offset is a constant.
     let old = if udp { segment.read::<u16>(UDP_CHECKSUM)? } else { segment.read::<u16>(TCP_CHECKSUM)? };
     if udp && old == 0 {
@@ -475,14 +530,7 @@ pub fn translate<F: Family>(
         return Some(());
     }
     let mut sum = crate::checksum::Sum::from_checksum(old);
-    network.source.remove_from(&mut sum);
-    network.destination.remove_from(&mut sum);
-    source.0.add_to(&mut sum);
-    destination.0.add_to(&mut sum);
-    sum.remove_u16(transport.source.raw());
-    sum.remove_u16(transport.destination.raw());
-    sum.add_u16(source.1.raw());
-    sum.add_u16(destination.1.raw());
+    changed(&mut sum);
     let new = sum.checksum();
     if udp {
         segment.write(UDP_CHECKSUM, crate::checksum::udp_field(new))

@@ -60,6 +60,7 @@ verdicts! {
     AnswerArp = "ANSWER_ARP": "ARP request for a VIP that is announced: answered";
     AnswerNeighbour = "ANSWER_NEIGHBOUR": "neighbour solicitation for a VIP that is announced: answered";
     AnswerEcho = "ANSWER_ECHO": "ICMP echo request to a VIP: answered";
+    DropClash = "DROP_CLASH": "would open a connection, but the client's address and port have another one to the same server (dnat)";
 }
 
 /// The number of verdicts.

@@ -12,6 +12,12 @@ static FLOW_MASK: u32 = 0;
 static PERSISTENCE_MASK: u32 = 0;
 
 #[unsafe(no_mangle)]
+static CONN_MASK_V4: u32 = 0;
+
+#[unsafe(no_mangle)]
+static CONN_MASK_V6: u32 = 0;
+
+#[unsafe(no_mangle)]
 static REDIRECT_TO_SELF: u32 = 0;
 
 /// Seed of the packet hash.
@@ -33,6 +39,20 @@ pub(crate) fn flow_mask() -> u32 {
 pub(crate) fn persistence_mask() -> u32 {
     // SAFETY: as above.
     unsafe { read_volatile(&raw const PERSISTENCE_MASK) }
+}
+
+/// The number of sets minus one in which connections over IPv4 are found.
+#[inline(always)]
+pub(crate) fn conn_mask_v4() -> u32 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const CONN_MASK_V4) }
+}
+
+/// The same over IPv6.
+#[inline(always)]
+pub(crate) fn conn_mask_v6() -> u32 {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const CONN_MASK_V6) }
 }
 
 /// Whether frames go back to their interface by a redirect: `XDP_TX` is cheaper, but not every driver flushes it.

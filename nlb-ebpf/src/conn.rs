@@ -4,9 +4,9 @@
 
 use nlb_common::{
     abi::{
-        backend::Backend,
+        backend::{Backend, forwarding},
         conn::{self, Conn, FREE, RESERVED, Status},
-        vip::Snat,
+        vip::{EXHAUSTED, Snat},
     },
     be::Be16,
     event::Event,
@@ -144,19 +144,52 @@ pub(crate) fn abandon<F: Tables>(entry: Entry<F>, index: u32, published: Status)
     change::<F>(entry, index, published, published.next_use(FREE));
 }
 
-/// An entry for a new connection to a backend: its index, and the reserved status to publish from.
+/// Slots that are looked at for one that may have a free port: all that there can be.
+const SLOT_PROBES: u32 = nlb_common::abi::maps::MAX_SNATS;
+
+/// The slot that a new connection to a backend takes its port from: the one that its hash says, or, where a slot was
+/// `tried` in vain, the next in which nobody did so lately.
+#[inline(always)]
+pub(crate) fn slot_for<F: Tables>(number: u32, hash: u64, tried: Option<u32>) -> Option<u32> {
+    // SAFETY: a map value; its SNAT slots are numbers of which the array knows what they are.
+    let backend = unsafe { &*BACKENDS.get_ptr(number)? };
+    let (first, slots) = (u32::from(backend.snat_slot), u32::from(backend.snat_slots));
+    if slots == 0 {
+        return None;
+    }
+    let Some(tried) = tried else {
+        return Some(first + (hash as u32 >> 16) % slots);
+    };
+    let now = clock::now();
+    if let Some(snat) = F::snats().get_ptr_mut(tried) {
+        // SAFETY: a map value, aligned.
+        unsafe { shared::write(&raw mut (*snat).exhausted, now.0) };
+    }
+    counters::event(Event::SnatExhausted);
+    for step in 1..SLOT_PROBES {
+        if step >= slots {
+            break;
+        }
+        let slot = first + (tried.wrapping_sub(first).wrapping_add(step)) % slots;
+        let snat = F::snats().get_ptr(slot)?;
+        // SAFETY: a map value, aligned.
+        let exhausted = Ticks(unsafe { shared::read(&raw const (*snat).exhausted) });
+        if exhausted.age(now) > EXHAUSTED {
+            return Some(slot);
+        }
+    }
+    None
+}
+
+/// An entry of a slot for a new connection to a backend: its index, and the reserved status to publish from.
 ///
 /// Preferably one whose port that server has not seen for as long as it may remember: a server in TIME_WAIT does
 /// not take a connection from the port of the last one when the clients' timestamps say that it is older (RFC 7323,
 /// section 5), and they do when the clients are different ones.
 #[inline(always)]
-pub(crate) fn take<F: Tables>(number: u32, hash: u64) -> Option<(u32, Status)> {
-    // SAFETY: a map value whose address, port and SNAT slots do not change while the number is in use.
+pub(crate) fn take<F: Tables>(number: u32, slot: u32) -> Option<(u32, Status)> {
+    // SAFETY: a map value whose address, port and mode do not change while the number is in use.
     let backend = unsafe { &*BACKENDS.get_ptr(number)? };
-    if backend.snat_slots == 0 {
-        return None;
-    }
-    let slot = u32::from(backend.snat_slot) + (hash as u32 >> 16) % u32::from(backend.snat_slots);
     let snat: *mut Snat = F::snats().get_ptr_mut(slot)?;
     // SAFETY: a map value; the agent writes these two fields once, before any backend names the slot.
     let (first_port, ports) = unsafe { ((*snat).first_port, (*snat).ports) };
@@ -164,9 +197,12 @@ pub(crate) fn take<F: Tables>(number: u32, hash: u64) -> Option<(u32, Status)> {
         return None;
     }
     let turns = Turns { snat, slot, first_port, ports };
+    // With `dnat` the server does not see the port.
+    let is_seen = backend.forwarding != forwarding::DNAT;
     // Loops that carry nothing over to one another: that is what the verifier can prune.
-    let fresh =
-        |entry, seen, now| is_available::<F>(entry, seen, now) && !is_remembered::<F>(entry, backend, now);
+    let fresh = |entry, seen, now| {
+        is_available::<F>(entry, seen, now) && !(is_seen && is_remembered::<F>(entry, backend, now))
+    };
     if let Some(taken) = turns.probe::<F, FRESH_PROBES>(fresh) {
         return Some(taken);
     }
@@ -241,7 +277,7 @@ fn is_remembered<F: Tables>(entry: Entry<F>, backend: &Backend, now: Ticks) -> b
 
 /// Whether an entry may be taken: it is free, or its connection is over and only waits for the sweeper.
 #[inline(always)]
-fn is_available<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
+pub(crate) fn is_available<F: Tables>(entry: Entry<F>, seen: Status, now: Ticks) -> bool {
     if seen.state() == FREE {
         return true;
     }

@@ -1,21 +1,20 @@
-//! From a client's packet to its connection in `nat`: one cache line names the connections of a hash.
+//! From a packet to its connection: one cache line names the connections of a hash. With `dnat` a connection has two
+//! names, one for each direction.
 
 use nlb_common::{
     abi::{
-        conn::Status,
+        conn::{Conn, Status, translation},
         conn_set::{self, ConnSet, WAYS},
     },
     hash::Tuple,
 };
 
 use crate::{
+    config,
     conn::{self, Entry},
     family::Tables,
     shared,
 };
-
-/// The number of sets minus one.
-const MASK: u32 = nlb_common::abi::maps::CONN_SETS - 1;
 
 /// A connection found: still to be checked with [`conn::unchanged`] after its fields were read.
 pub(crate) struct Found<F: Tables> {
@@ -30,7 +29,7 @@ pub(crate) struct Found<F: Tables> {
 /// The set of a hash.
 #[inline(always)]
 fn set<F: Tables>(hash: u64) -> Option<*mut ConnSet> {
-    F::conn_sets().get_ptr_mut(conn_set::set_index(hash, MASK))
+    F::conn_sets().get_ptr_mut(conn_set::set_index(hash, F::conn_mask()))
 }
 
 /// A word of a set.
@@ -42,7 +41,28 @@ fn word(set: *mut ConnSet, way: usize) -> *mut u64 {
 
 /// The connection of a client's packet.
 #[inline(always)]
-pub(crate) fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Found<F>> {
+pub(crate) fn find<F: Tables, const TRANSLATION: u8>(
+    tuple: &Tuple<F::Address>,
+    hash: u64,
+) -> Option<Found<F>> {
+    search(hash, |_, conn| is_of::<F, TRANSLATION>(conn, tuple))
+}
+
+/// The connection of a server's packet, with `dnat`.
+#[inline(always)]
+pub(crate) fn find_reply<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Found<F>> {
+    search(hash, |_, conn| is_answered_by::<F>(conn, tuple))
+}
+
+/// A connection but that of `index` to which the same server's packets would belong.
+#[inline(always)]
+pub(crate) fn rival<F: Tables>(tuple: &Tuple<F::Address>, hash: u64, index: u32) -> Option<Found<F>> {
+    search(hash, |at, conn| at != index && is_answered_by::<F>(conn, tuple))
+}
+
+/// The first connection of a hash that `suits`.
+#[inline(always)]
+fn search<F: Tables>(hash: u64, suits: impl Fn(u32, &Conn<F::Address>) -> bool) -> Option<Found<F>> {
     let set = set::<F>(hash)?;
     for way in 0..WAYS {
         // SAFETY: a word of a map value.
@@ -53,7 +73,8 @@ pub(crate) fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Fo
         }
         let entry = conn::at::<F>(index)?;
         let status = conn::status::<F>(entry);
-        if status.is_conn() && is_of::<F>(entry, tuple) {
+        // SAFETY: a map value; should it be rewritten meanwhile, `conn::unchanged` tells.
+        if status.is_conn() && suits(index, unsafe { &*entry }) {
             return Some(Found { index, entry, status });
         }
     }
@@ -62,14 +83,24 @@ pub(crate) fn find<F: Tables>(tuple: &Tuple<F::Address>, hash: u64) -> Option<Fo
 
 /// Whether the entry is of the flow: the digest only said that it may be.
 #[inline(always)]
-fn is_of<F: Tables>(entry: Entry<F>, tuple: &Tuple<F::Address>) -> bool {
-    // SAFETY: a map value; should it be rewritten meanwhile, `conn::unchanged` tells.
-    let conn = unsafe { &*entry };
+fn is_of<F: Tables, const TRANSLATION: u8>(conn: &Conn<F::Address>, tuple: &Tuple<F::Address>) -> bool {
     conn.client == tuple.client
         && conn.vip == tuple.vip
         && conn.client_port == tuple.client_port
         && conn.vip_port == tuple.vip_port
-        && conn.protocol == tuple.protocol
+        && how(conn) == u16::from_ne_bytes([tuple.protocol, TRANSLATION])
+}
+
+/// Protocol and translation: the same addresses and ports may have belonged to a listener of another mode.
+#[inline(always)]
+fn how<A>(conn: &Conn<A>) -> u16 {
+    u16::from_ne_bytes([conn.protocol, conn.translation])
+}
+
+/// Whether the packets of the tuple's server are replies of the connection.
+#[inline(always)]
+fn is_answered_by<F: Tables>(conn: &Conn<F::Address>, tuple: &Tuple<F::Address>) -> bool {
+    conn.reply_tuple() == *tuple && conn.translation == translation::DESTINATION
 }
 
 /// Remembers a connection; `false` if the set names nothing but live ones.
@@ -101,8 +132,13 @@ fn is_stale<F: Tables>(word: u64) -> bool {
         return true;
     };
     // SAFETY: a map value, aligned.
-    let digest = unsafe { shared::read(&raw const (*entry).digest) };
-    digest != (word >> 32) as u32 || !conn::status::<F>(entry).is_conn()
+    let (digest, conn) = unsafe { (shared::read(&raw const (*entry).digest), &*entry) };
+    let named = (word >> 32) as u32;
+    let is_reply = || {
+        conn.translation == translation::DESTINATION
+            && conn_set::digest(conn.reply_hash(config::hash_seed())) == named
+    };
+    !conn::status::<F>(entry).is_conn() || (digest != named && !is_reply())
 }
 
 /// Forgets which connection a flow had.

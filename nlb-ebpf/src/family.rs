@@ -25,7 +25,7 @@ use nlb_common::{
     tcp::{Direction, Flags},
 };
 
-use crate::{conn, conn_set, maps, packet::frame};
+use crate::{config, conn, conn_set, maps, packet::frame};
 
 /// An address of either family in two registers.
 #[derive(Clone, Copy)]
@@ -64,6 +64,10 @@ pub(crate) trait Tables: Echo {
     const TOO_BIG_SLOT: u32;
     /// The slot of the program for ICMP.
     const ICMP_SLOT: u32;
+    /// The slot of the program for clients' packets of `dnat`.
+    const DNAT_SLOT: u32;
+    /// The slot of the program for its servers' packets.
+    const BACK_SLOT: u32;
 
     /// Reads the network header, with all that follows it up to the transport header.
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<Self::Address>>;
@@ -75,12 +79,16 @@ pub(crate) trait Tables: Echo {
     fn snats() -> &'static Array<Snat>;
     /// From a client's packet to its connection.
     fn conn_sets() -> &'static Array<ConnSet>;
+    /// The number of these sets minus one.
+    fn conn_mask() -> u32;
     /// The connection table.
     fn conns() -> &'static Array<Conn<Self::Address>>;
     /// The links of the connection table.
     fn conn_links() -> &'static Array<u32>;
-    /// [`conn::take`]; the verifier looks at this and the following by themselves.
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)>;
+    /// [`conn::slot_for`]; the verifier looks at this and the following by themselves.
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32>;
+    /// [`conn::take`].
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)>;
     /// [`conn::step`].
     fn step(index: u32, seen: Status, direction: Direction, flags: Flags);
     /// [`conn_set::insert`].
@@ -104,6 +112,8 @@ impl Tables for Ipv4 {
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V4;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V4;
     const ICMP_SLOT: u32 = programs::ICMP_V4;
+    const DNAT_SLOT: u32 = programs::DNAT_V4;
+    const BACK_SLOT: u32 = programs::BACK_V4;
 
     #[inline(always)]
     fn network(_ctx: &XdpContext, packet: Bytes) -> Option<Network<V4>> {
@@ -131,6 +141,11 @@ impl Tables for Ipv4 {
     }
 
     #[inline(always)]
+    fn conn_mask() -> u32 {
+        config::conn_mask_v4()
+    }
+
+    #[inline(always)]
     fn conns() -> &'static Array<Conn<V4>> {
         &maps::CONNS_V4
     }
@@ -141,8 +156,13 @@ impl Tables for Ipv4 {
     }
 
     #[inline(always)]
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)> {
-        taken(conn_take_v4(backend, hash))
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32> {
+        conn_slot_v4(backend, hash, tried.map_or(0, |slot| slot + 1)).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)> {
+        taken(conn_take_v4(backend, slot))
     }
 
     #[inline(always)]
@@ -185,6 +205,8 @@ impl Tables for Ipv6 {
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V6;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V6;
     const ICMP_SLOT: u32 = programs::ICMP_V6;
+    const DNAT_SLOT: u32 = programs::DNAT_V6;
+    const BACK_SLOT: u32 = programs::BACK_V6;
 
     #[inline(always)]
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<V6>> {
@@ -220,6 +242,11 @@ impl Tables for Ipv6 {
     }
 
     #[inline(always)]
+    fn conn_mask() -> u32 {
+        config::conn_mask_v6()
+    }
+
+    #[inline(always)]
     fn conns() -> &'static Array<Conn<V6>> {
         &maps::CONNS_V6
     }
@@ -230,8 +257,13 @@ impl Tables for Ipv6 {
     }
 
     #[inline(always)]
-    fn take(backend: u32, hash: u64) -> Option<(u32, Status)> {
-        taken(conn_take_v6(backend, hash))
+    fn slot_for(backend: u32, hash: u64, tried: Option<u32>) -> Option<u32> {
+        conn_slot_v6(backend, hash, tried.map_or(0, |slot| slot + 1)).checked_sub(1)
+    }
+
+    #[inline(always)]
+    fn take(backend: u32, slot: u32) -> Option<(u32, Status)> {
+        taken(conn_take_v6(backend, slot))
     }
 
     #[inline(always)]
@@ -291,12 +323,19 @@ fn unpacked(word: u32) -> (Direction, Flags) {
 
 /// What of a family the verifier looks at by itself: functions of scalars.
 macro_rules! by_themselves {
-    ($family:ident: $take:ident, $step:ident, $name:ident, $unname:ident) => {
+    ($family:ident: $slot:ident, $take:ident, $step:ident, $name:ident, $unname:ident) => {
+        /// [`Tables::slot_for`], all slots plus one; 0: there is none.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $slot(backend: u32, hash: u64, tried: u32) -> u32 {
+            conn::slot_for::<$family>(backend, hash, tried.checked_sub(1)).map_or(0, |slot| slot + 1)
+        }
+
         /// [`Tables::take`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub(crate) extern "C" fn $take(backend: u32, hash: u64) -> u64 {
-            untaken(conn::take::<$family>(backend, hash))
+        pub(crate) extern "C" fn $take(backend: u32, slot: u32) -> u64 {
+            untaken(conn::take::<$family>(backend, slot))
         }
 
         /// [`Tables::step`].
@@ -325,8 +364,8 @@ macro_rules! by_themselves {
     };
 }
 
-by_themselves!(Ipv4: conn_take_v4, conn_step_v4, conn_name_v4, conn_unname_v4);
-by_themselves!(Ipv6: conn_take_v6, conn_step_v6, conn_name_v6, conn_unname_v6);
+by_themselves!(Ipv4: conn_slot_v4, conn_take_v4, conn_step_v4, conn_name_v4, conn_unname_v4);
+by_themselves!(Ipv6: conn_slot_v6, conn_take_v6, conn_step_v6, conn_name_v6, conn_unname_v6);
 
 /// Follows the extension headers of an IPv6 packet ([`extension::follow`]): a [`Chain`]. By itself, because there are many
 /// ways through them, and the verifier would go each of them at every place where a packet is parsed.

@@ -139,6 +139,9 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if tracking == tracking::NAT {
         return nat::established(arrival);
     }
+    if tracking == tracking::DNAT {
+        return Err(Outcome::call(F::DNAT_SLOT));
+    }
     let backend = match slot_alone(arrival, tracking) {
         Some(slot) => by_ring(arrival, slot, tracking)?,
         None => recorded(arrival)?,

@@ -5,7 +5,7 @@ use aya_ebpf::programs::XdpContext;
 use nlb_common::{
     abi::{
         backend::state,
-        conn::{self as table, ReturnPath},
+        conn::{ReturnPath, translation},
         fragment::{FragmentKey, FragmentPorts, TIMEOUT, kind},
         handover::NOTED,
         listener::tracking,
@@ -18,7 +18,9 @@ use nlb_common::{
 };
 
 use crate::{
-    clock, conn, counters,
+    clock, conn,
+    conn_set::Found,
+    counters, dnat,
     family::Tables,
     forward::{self, Arrival},
     handover, listener,
@@ -27,8 +29,7 @@ use crate::{
     outcome::{ASK_KERNEL, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
     packet::{Packet, frame, usable_transport},
     pipeline::{local_address, unclaimed},
-    route::Found,
-    schedule, transmit,
+    reply, route, schedule, transmit,
 };
 
 /// A fragment's end, or the program that goes on with a first one.
@@ -82,7 +83,11 @@ fn look<F: Tables>(ctx: &XdpContext) -> Step<Ports> {
     let packet = frame.after(link.len()).proven(F::HEADER_LEN).ok_or(malformed)?;
     let (network, fragment) = F::fragment(ctx, packet).ok_or(malformed)?;
     // The table is for what the balancer rewrites.
-    let local = local_address::<F>(&network)?;
+    let local = match local_address::<F>(&network) {
+        Ok(local) => Some(local),
+        Err(outcome) if outcome.called() == Some(F::BACK_SLOT) => None,
+        Err(outcome) => return Err(outcome),
+    };
     let key = FragmentKey {
         source: F::widen(network.source),
         destination: F::widen(network.destination),
@@ -103,8 +108,11 @@ fn look<F: Tables>(ctx: &XdpContext) -> Step<Ports> {
     // SAFETY: a value may be replaced meanwhile: by one of another packet with the same identification.
     match unsafe { FRAGMENTS.get(key) } {
         Some(ports) if Ticks(ports.seen).age(now) < TIMEOUT => Ok(Ports::of(ports)),
-        _ if local.vip != 0 && local.host == 0 => Err(Outcome::drop(Verdict::DropFragment)),
-        _ => Err(unclaimed(&local)),
+        _ => match local {
+            Some(local) if local.vip != 0 && local.host == 0 => Err(Outcome::drop(Verdict::DropFragment)),
+            Some(local) => Err(unclaimed(&local)),
+            None => Err(Outcome::pass(Verdict::PassNotOurs)),
+        },
     }
 }
 
@@ -112,10 +120,12 @@ fn look<F: Tables>(ctx: &XdpContext) -> Step<Ports> {
 #[inline(never)]
 fn routed<F: Tables>(ctx: &XdpContext, ports: Ports) -> Outcome {
     arrived::<F>(ctx, ports, |packet| match listener::find::<F>(&packet.destination()) {
-        Some((listener, hasher)) if listener.tracking() != tracking::NAT => {
+        Some((listener, hasher)) if !matches!(listener.tracking(), tracking::NAT | tracking::DNAT) => {
             let arrival = Arrival::at(packet, listener, hasher);
             match forward::unrecorded(&arrival) {
-                Some(Ok((backend, _))) => Ok(open::counted(&arrival, Found { backend, is_new: false })),
+                Some(Ok((backend, _))) => {
+                    Ok(open::counted(&arrival, route::Found { backend, is_new: false }))
+                }
                 Some(Err(outcome)) => Err(outcome),
                 None => open::route(&arrival),
             }
@@ -137,7 +147,12 @@ fn tunneled<F: Tables>(ctx: &XdpContext, ports: Ports, backend: u32) -> Outcome 
 #[inline(never)]
 fn translated<F: Tables>(ctx: &XdpContext, ports: Ports) -> Outcome {
     arrived::<F>(ctx, ports, |packet| match listener::find::<F>(&packet.destination()) {
-        Some((listener, hasher)) => nat::fragment(&Arrival::at(packet, listener, hasher)),
+        Some((listener, hasher)) if listener.tracking() == tracking::DNAT => {
+            nat::fragment::<F, { translation::DESTINATION }>(&Arrival::at(packet, listener, hasher))
+        }
+        Some((listener, hasher)) => {
+            nat::fragment::<F, { translation::BOTH }>(&Arrival::at(packet, listener, hasher))
+        }
         None => to_client(&packet),
     })
 }
@@ -159,25 +174,25 @@ fn arrived<'a, F: Tables>(
     }
 }
 
+/// A server's fragment, to its client.
 #[inline(always)]
 fn to_client<F: Tables>(packet: &Packet<'_, F>) -> Step<Outcome> {
     let gone = Outcome::drop(Verdict::DropFragment);
-    let local = local_address::<F>(&packet.network)?;
-    if local.snat == 0 {
-        return Err(unclaimed(&local));
-    }
-    let index = table::index(local.snat - 1, packet.transport.destination.get());
-    let entry = conn::at::<F>(index).ok_or(gone)?;
-    let status = conn::status::<F>(entry);
+    let (found, unclaimed) = match local_address::<F>(&packet.network) {
+        Ok(local) if local.snat != 0 => (reply::connection(packet, local.snat - 1), unclaimed(&local)),
+        Ok(local) => return Err(unclaimed(&local)),
+        Err(outcome) if outcome.called() == Some(F::BACK_SLOT) => {
+            (dnat::connection(packet), Outcome::pass(Verdict::PassNotOurs))
+        }
+        Err(outcome) => return Err(outcome),
+    };
+    let Found { index: _, entry, status } = found.ok_or(unclaimed)?;
     // SAFETY: a map value; should it be rewritten meanwhile, `unchanged` tells.
     let conn = unsafe { &*entry };
-    let is_reply = conn.server == packet.network.source
-        && conn.server_port == packet.transport.source
-        && u32::from(conn.protocol) == u32::from(packet.transport.protocol);
     let (listener, backend, vip, client) = (conn.listener, conn.backend, conn.vip, conn.client);
     let path = ReturnPath::from_words([conn.return_to, conn.return_from, conn.return_via]);
-    if !status.is_conn() || !is_reply || !conn::unchanged::<F>(entry, status) {
-        return Err(unclaimed(&local));
+    if !conn::unchanged::<F>(entry, status) {
+        return Err(gone);
     }
     if schedule::state(backend, clock::now()) != state::SERVING {
         return Err(Outcome::drop(Verdict::DropExpired));

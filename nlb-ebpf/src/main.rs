@@ -5,7 +5,7 @@
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
 //! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets,
-//! [`too_big`] for what does not fit; [`arp`], [`neighbour`] and [`echo`] (by [`icmp`]) answer for the VIPs themselves.
+//! [`too_big`] for what does not fit; [`dnat`] has programs of its own; [`arp`], [`neighbour`] and [`echo`] (by [`icmp`]) answer for the VIPs themselves.
 #![no_std]
 #![no_main]
 // Atomic operations on this target; `RUSTC_BOOTSTRAP` names this crate where the compiler is a stable one.
@@ -19,6 +19,7 @@ mod config;
 mod conn;
 mod conn_set;
 mod counters;
+mod dnat;
 mod dsr;
 mod echo;
 mod family;
@@ -56,7 +57,7 @@ use nlb_common::{
     verdict::Verdict,
 };
 
-use crate::{family::Tables as _, maps::PROGRAMS, outcome::Outcome};
+use crate::{maps::PROGRAMS, outcome::Outcome};
 
 /// The entry: one packet in, its action out.
 #[xdp]
@@ -67,73 +68,63 @@ fn nlb(ctx: XdpContext) -> u32 {
     done_or_left(&ctx, outcome, rest)
 }
 
-/// First packets of IPv4 flows through tunnels that [`first`] leaves, and whatever else may change what is known of a flow.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_open_v4(ctx: XdpContext) -> u32 {
-    done_or_left(&ctx, open::plain::<Ipv4>(&ctx), Ipv4::REST_SLOT)
+/// Declares the programs that are called: each begins with the packet once more, and may call another.
+macro_rules! programs {
+    ($($(#[$doc:meta])* $name:ident = $run:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[xdp]
+            #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+            fn $name(ctx: XdpContext) -> u32 {
+                done_or_called(&ctx, $run(&ctx))
+            }
+        )*
+    };
 }
 
-/// The same over IPv6. By itself, for its stack.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_open_v6(ctx: XdpContext) -> u32 {
-    done_or_left(&ctx, open::plain::<Ipv6>(&ctx), Ipv6::REST_SLOT)
+// Those of IPv4 and IPv6 are by themselves for their stacks.
+programs! {
+    /// Whatever the entry leaves and has not told the family of: it may stand behind tags.
+    nlb_rest = pipeline::of_link;
+    /// Whatever the others leave of IPv4.
+    nlb_rest_v4 = pipeline::run::<Ipv4>;
+    /// The same of IPv6.
+    nlb_rest_v6 = pipeline::run::<Ipv6>;
+    /// First packets of IPv4 flows through tunnels that [`first`] leaves, and whatever else may change what is known of a flow.
+    nlb_open_v4 = open::plain::<Ipv4>;
+    /// The same over IPv6.
+    nlb_open_v6 = open::plain::<Ipv6>;
+    /// Clients' packets of `dnat` over IPv4.
+    nlb_dnat_v4 = dnat::client::<Ipv4>;
+    /// The same over IPv6.
+    nlb_dnat_v6 = dnat::client::<Ipv6>;
+    /// Servers' packets of `dnat` over IPv4.
+    nlb_back_v4 = dnat::server::<Ipv4>;
+    /// The same over IPv6.
+    nlb_back_v6 = dnat::server::<Ipv6>;
+    /// Fragments over IPv4.
+    nlb_fragment_v4 = fragment::run::<Ipv4>;
+    /// Fragments over IPv6.
+    nlb_fragment_v6 = fragment::run::<Ipv6>;
+    /// Packets over IPv4 that do not fit the way to their server.
+    nlb_too_big_v4 = too_big::run::<Ipv4>;
+    /// The same over IPv6.
+    nlb_too_big_v6 = too_big::run::<Ipv6>;
+    /// ICMP over IPv4: [`icmp`].
+    nlb_icmp_v4 = icmp::v4;
+    /// ICMPv6, and with it neighbour discovery: [`icmp`].
+    nlb_icmp_v6 = icmp::v6;
+    /// ARP: [`arp`].
+    nlb_arp = arp::run;
 }
 
-/// Whatever the entry leaves and has not told the family of: it may stand behind tags.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_rest(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, pipeline::of_link(&ctx))
-}
-
-/// Whatever the others leave of IPv4; it begins with the packet once more.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_rest_v4(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, pipeline::run::<Ipv4>(&ctx))
-}
-
-/// The same of IPv6.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_rest_v6(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, pipeline::run::<Ipv6>(&ctx))
-}
-
-/// Fragments over IPv4.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_fragment_v4(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, fragment::run::<Ipv4>(&ctx))
-}
-
-/// Fragments over IPv6.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_fragment_v6(ctx: XdpContext) -> u32 {
-    done_or_called(&ctx, fragment::run::<Ipv6>(&ctx))
-}
-
-/// Packets over IPv4 that do not fit the way to their server.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_too_big_v4(ctx: XdpContext) -> u32 {
-    done(&ctx, too_big::run::<Ipv4>(&ctx))
-}
-
-/// The same over IPv6.
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_too_big_v6(ctx: XdpContext) -> u32 {
-    done(&ctx, too_big::run::<Ipv6>(&ctx))
-}
-
-/// Ends a packet's way, or leaves it to the program of the slot `rest`.
+/// Ends a packet's way, or leaves it to the program that it asks for, else to that of the slot `rest`.
 #[inline(always)]
 fn done_or_left(ctx: &XdpContext, outcome: Outcome, rest: u32) -> u32 {
-    done_or_called(ctx, if outcome.is_open() { Outcome::call(rest) } else { outcome })
+    if !outcome.is_open() {
+        return done(ctx, outcome);
+    }
+    done_or_called(ctx, Outcome::call(outcome.called().unwrap_or(rest)))
 }
 
 /// Ends a packet's way, or goes on in another program.
@@ -145,27 +136,6 @@ fn done_or_called(ctx: &XdpContext, outcome: Outcome) -> u32 {
         return done(ctx, Outcome::drop(Verdict::DropInternal));
     }
     done(ctx, outcome)
-}
-
-/// ICMP over IPv4: [`icmp`].
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_icmp_v4(ctx: XdpContext) -> u32 {
-    done(&ctx, icmp::v4(&ctx))
-}
-
-/// ICMPv6, and with it neighbour discovery: [`icmp`].
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_icmp_v6(ctx: XdpContext) -> u32 {
-    done(&ctx, icmp::v6(&ctx))
-}
-
-/// ARP: [`arp`].
-#[xdp]
-#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
-fn nlb_arp(ctx: XdpContext) -> u32 {
-    done(&ctx, arp::run(&ctx))
 }
 
 /// Counts a packet's verdict; its action.

@@ -1,5 +1,5 @@
-//! The maps. A map that is pinned keeps the size it was made with; those of the flow and persistence tables are set when
-//! they are made.
+//! The maps. A map that is pinned keeps the size it was made with; those of the flow, connection and persistence tables are
+//! set when they are made.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -19,9 +19,9 @@ use nlb_common::{
         interface::Interface,
         listener::{Listener, ListenerBucket},
         maps::{
-            CONN_SETS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, FRAGMENTED, HALF_OPEN_SETS,
+            DEFAULT_DNATS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_SNATS, FRAGMENTED, HALF_OPEN_SETS,
             LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_INTERFACES,
-            MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, MAX_SNATS, flow_sets, persistence_sets,
+            MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, conn_sets, flow_sets, persistence_sets,
             programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
@@ -34,8 +34,12 @@ use nlb_common::{
     event, verdict,
 };
 
+/// Slots of a connection table.
+const SNATS: u32 = DEFAULT_SNATS + DEFAULT_DNATS;
 /// Entries of a connection table.
-const CONNS: u32 = MAX_SNATS * PORTS;
+const CONNS: u32 = SNATS * PORTS;
+/// Sets that they are found in.
+const CONN_SETS: u32 = conn_sets(DEFAULT_SNATS, DEFAULT_DNATS);
 
 #[map]
 pub(crate) static META: Array<Meta> = Array::with_max_entries(1, 0);
@@ -56,10 +60,10 @@ pub(crate) static ADDRESSES_V4: HashMap<V4, LocalAddress> = HashMap::with_max_en
 pub(crate) static ADDRESSES_V6: HashMap<V6, LocalAddress> = HashMap::with_max_entries(MAX_ADDRESSES, 0);
 
 #[map]
-pub(crate) static SNATS_V4: Array<Snat> = Array::with_max_entries(MAX_SNATS, BPF_F_MMAPABLE);
+pub(crate) static SNATS_V4: Array<Snat> = Array::with_max_entries(SNATS, BPF_F_MMAPABLE);
 
 #[map]
-pub(crate) static SNATS_V6: Array<Snat> = Array::with_max_entries(MAX_SNATS, BPF_F_MMAPABLE);
+pub(crate) static SNATS_V6: Array<Snat> = Array::with_max_entries(SNATS, BPF_F_MMAPABLE);
 
 #[map]
 pub(crate) static LISTENER_BUCKETS: Array<ListenerBucket> = Array::with_max_entries(BUCKETS, BPF_F_MMAPABLE);

@@ -1,13 +1,14 @@
-//! `nat`: a client's packet to its server, from a port of the balancer's own. The way back is [`crate::reply`].
+//! `nat` and `dnat`: a client's packet to its server, from a port of the balancer's own, or from the client's. The way back
+//! is [`crate::reply`]. What is rewritten is a [`translation`], known at compile time.
 
 use nlb_common::{
     abi::{
-        backend::{Backend, state},
-        conn::{Conn, ReturnPath, Status, slot},
+        backend::{Backend, forwarding, state},
+        conn::{Conn, ReturnPath, Status, slot, translation},
         conn_set,
     },
     be::Be16,
-    packet::{Macs, translate},
+    packet::{Macs, translate, translate_destination},
     tcp::{Direction, State},
     ticks::Ticks,
     verdict::Verdict,
@@ -16,7 +17,7 @@ use nlb_common::{
 use crate::{
     conn::{self, Entry},
     conn_set::{Found, find},
-    counters,
+    counters, dnat,
     family::Tables,
     forward::{Arrival, expired},
     outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step},
@@ -41,7 +42,8 @@ struct Route<F: Tables> {
 #[inline(always)]
 pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let open = Err(Outcome::new(Verdict::Forward, OPEN_CONN));
-    let Some(Found { index, entry, status }) = find::<F>(&arrival.tuple(), arrival.hash) else {
+    let known = find::<F, { translation::BOTH }>(&arrival.tuple(), arrival.hash);
+    let Some(Found { index, entry, status }) = known else {
         return open;
     };
     let state = status.state();
@@ -56,7 +58,7 @@ pub(crate) fn established<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> 
     let flags = arrival.packet.transport.flags;
     conn::touch::<F>(entry, index, status, Direction::Forward, flags, now);
     note_return_path::<F>(&arrival.packet, entry)?;
-    send(arrival, &route, next_hop)
+    send::<F, { translation::BOTH }>(arrival, &route, next_hop)
 }
 
 /// The route of a connection whose server's time is not over.
@@ -74,9 +76,10 @@ fn route<F: Tables>(now: Ticks, index: u32, entry: Entry<F>, status: Status) -> 
 /// Handshakes, and what comes after the end; what no connection knows, or what uses the ports of a closed one again,
 /// goes to [`new`].
 #[inline(always)]
-pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+pub(crate) fn known<F: Tables, const TRANSLATION: u8>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let new = Err(Outcome::new(Verdict::Forward, NEW_CONN));
-    let Some(Found { index, entry, status }) = find::<F>(&arrival.tuple(), arrival.hash) else {
+    let known = find::<F, TRANSLATION>(&arrival.tuple(), arrival.hash);
+    let Some(Found { index, entry, status }) = known else {
         return new;
     };
     let flags = arrival.packet.transport.flags;
@@ -110,7 +113,7 @@ pub(crate) fn known<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     }
     conn::touch::<F>(entry, index, status, Direction::Forward, flags, now);
     note_return_path::<F>(&arrival.packet, entry)?;
-    send(arrival, &route, arrival.packet.next_hop(route.backend)?)
+    send::<F, TRANSLATION>(arrival, &route, arrival.packet.next_hop(route.backend)?)
 }
 
 /// Has an established connection hold its client's persistence entry.
@@ -124,7 +127,7 @@ fn hold<F: Tables>(arrival: &Arrival<'_, F>, index: u32, entry: Entry<F>, seen: 
 
 /// A new flow, if the packet may open one.
 #[inline(always)]
-pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+pub(crate) fn new<F: Tables, const TRANSLATION: u8>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if arrival.is_tcp() && !arrival.packet.transport.flags.opens() {
         return Err(Outcome::new(Verdict::ResetUnknownFlow, RESET));
     }
@@ -141,8 +144,14 @@ pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let no_backend = Outcome::drop(Verdict::DropNoBackend);
     let chosen = schedule::serving(request.choose()?, arrival.now()).ok_or(no_backend)?;
     let (number, _) = chosen;
-    let (index, entry, published) = connect::<F>(arrival, chosen)?;
+    let (index, entry, published) = connect::<F, TRANSLATION>(arrival, chosen)?;
+    if TRANSLATION == translation::DESTINATION {
+        dnat::name::<F>(index, entry, published)?;
+    }
     if !F::name(arrival.hash, index) {
+        if TRANSLATION == translation::DESTINATION {
+            dnat::unname::<F>(index, entry);
+        }
         conn::abandon::<F>(entry, index, published);
         return Err(Outcome::drop(Verdict::DropFlowTableFull));
     }
@@ -156,14 +165,19 @@ pub(crate) fn new<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
 
 /// Takes a port for a new connection and fills its entry.
 #[inline(always)]
-fn connect<F: Tables>(
+fn connect<F: Tables, const TRANSLATION: u8>(
     arrival: &Arrival<'_, F>,
     (number, backend): Numbered,
 ) -> Step<(u32, Entry<F>, Status)> {
     // SAFETY: a map value whose address, port and SNAT slots do not change while the number is in use.
     let target = unsafe { &*backend };
+    let mode = if TRANSLATION == translation::DESTINATION { forwarding::DNAT } else { forwarding::NAT };
+    if target.forwarding != mode {
+        // The listener is being given to a service of another mode at this very moment.
+        return Err(Outcome::drop(Verdict::DropNoBackend));
+    }
     let exhausted = Outcome::drop(Verdict::DropPortsExhausted);
-    let (index, reserved) = F::take(number, arrival.hash).ok_or(exhausted)?;
+    let (index, reserved) = take::<F>(number, arrival.hash).ok_or(exhausted)?;
     let entry = conn::at::<F>(index).ok_or(exhausted)?;
     let [return_to, return_from, return_via] = return_path(&arrival.packet)?;
     let tuple = arrival.tuple();
@@ -183,8 +197,24 @@ fn connect<F: Tables>(
     conn.vip_port = tuple.vip_port;
     conn.server_port = target.port;
     conn.protocol = tuple.protocol;
-    conn._pad = 0;
+    conn.translation = TRANSLATION;
     Ok((index, entry, conn::publish::<F>(entry, reserved, tuple.protocol, number)))
+}
+
+/// How many addresses are tried for a free port.
+const ADDRESSES: u32 = 8;
+
+/// A port of one of the backend's SNAT addresses.
+#[inline(always)]
+fn take<F: Tables>(number: u32, hash: u64) -> Option<(u32, Status)> {
+    let mut slot = F::slot_for(number, hash, None)?;
+    for _ in 0..ADDRESSES {
+        if let Some(taken) = F::take(number, slot) {
+            return Some(taken);
+        }
+        slot = F::slot_for(number, hash, Some(slot))?;
+    }
+    None
 }
 
 /// The way back, as it stands in a connection: through whoever handed the packet in.
@@ -216,32 +246,43 @@ fn note_return_path<F: Tables>(packet: &Packet<'_, F>, entry: Entry<F>) -> Step<
 
 /// A fragment other than the first, whose connection the first one has made, if it was to.
 #[inline(always)]
-pub(crate) fn fragment<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
+pub(crate) fn fragment<F: Tables, const TRANSLATION: u8>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     let packet = &arrival.packet;
     let unknown = Outcome::drop(Verdict::DropFragment);
-    let found = find::<F>(&arrival.tuple(), arrival.hash).ok_or(unknown)?;
+    let found = find::<F, TRANSLATION>(&arrival.tuple(), arrival.hash).ok_or(unknown)?;
     let route = route::<F>(arrival.now(), found.index, found.entry, found.status).ok_or(unknown)?;
     let next_hop = packet.next_hop(route.backend)?;
     counters::packet(arrival.listener.number, route.number, packet.frame.len());
-    let snat = F::snats().get_ptr(slot(route.index)).ok_or(Outcome::drop(Verdict::DropInternal))?;
-    // SAFETY: a map value; the address does not change while a backend names the slot.
-    let source = F::narrow(unsafe { (*snat).address });
-    F::readdress(packet.packet, &packet.network, source, route.server.0)
-        .ok_or(Outcome::drop(Verdict::DropInternal))?;
+    let failed = Outcome::drop(Verdict::DropInternal);
+    let source = if TRANSLATION == translation::DESTINATION {
+        packet.network.source
+    } else {
+        let snat = F::snats().get_ptr(slot(route.index)).ok_or(failed)?;
+        // SAFETY: a map value; the address does not change while a backend names the slot.
+        F::narrow(unsafe { (*snat).address })
+    };
+    F::readdress(packet.packet, &packet.network, source, route.server.0).ok_or(failed)?;
     Ok(transmit::to_next_hop(packet, next_hop))
 }
 
 /// Counts the packet, rewrites it and sends it.
 #[inline(always)]
-fn send<F: Tables>(arrival: &Arrival<'_, F>, route: &Route<F>, next_hop: u64) -> Step<Outcome> {
+fn send<F: Tables, const TRANSLATION: u8>(
+    arrival: &Arrival<'_, F>,
+    route: &Route<F>,
+    next_hop: u64,
+) -> Step<Outcome> {
     let packet = &arrival.packet;
     counters::packet(arrival.listener.number, route.number, packet.frame.len());
-    let Some(snat) = F::snats().get_ptr(slot(route.index)) else {
-        return Err(Outcome::drop(Verdict::DropInternal));
-    };
-    // SAFETY: a map value; the address does not change while a backend names the slot.
-    let source = (F::narrow(unsafe { (*snat).address }), conn::snat_port(route.index));
-    translate::<F>([packet.packet, packet.segment], &packet.network, &packet.transport, source, route.server)
-        .ok_or(Outcome::drop(Verdict::DropInternal))?;
+    let (bytes, network, transport) = ([packet.packet, packet.segment], &packet.network, &packet.transport);
+    let failed = Outcome::drop(Verdict::DropInternal);
+    if TRANSLATION == translation::DESTINATION {
+        translate_destination::<F>(bytes, network, transport, route.server).ok_or(failed)?;
+    } else {
+        let snat = F::snats().get_ptr(slot(route.index)).ok_or(failed)?;
+        // SAFETY: a map value; the address does not change while a backend names the slot.
+        let source = (F::narrow(unsafe { (*snat).address }), conn::snat_port(route.index));
+        translate::<F>(bytes, network, transport, source, route.server).ok_or(failed)?;
+    }
     Ok(transmit::to_next_hop(packet, next_hop))
 }

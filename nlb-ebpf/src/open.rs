@@ -4,7 +4,7 @@
 //! are worth no more than the least that can be done for them.
 
 use aya_ebpf::programs::XdpContext;
-use nlb_common::verdict::Verdict;
+use nlb_common::{abi::conn::translation, verdict::Verdict};
 
 use crate::{
     counters,
@@ -13,7 +13,7 @@ use crate::{
     listener::{self, First},
     maps::BACKENDS,
     nat,
-    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
+    outcome::{NEW_CONN, OPEN_CONN, Outcome, RESET, REST, Step, TUNNEL},
     packet::Packet,
     reset,
     route::{self, Found},
@@ -26,7 +26,11 @@ pub(crate) fn plain<F: Tables>(ctx: &XdpContext) -> Outcome {
         Ok(outcome) | Err(outcome) => outcome,
     };
     // Not for the rest: what the reset is for has changed already.
-    if outcome.action() == RESET { reset::run::<F>(ctx, outcome) } else { outcome }
+    match outcome.action() {
+        RESET => reset::run::<F>(ctx, outcome),
+        REST => Outcome::call(F::REST_SLOT),
+        _ => outcome,
+    }
 }
 
 #[inline(always)]
@@ -104,16 +108,17 @@ pub(crate) fn conn<F: Tables>(ctx: &XdpContext) -> Outcome {
 
 #[inline(never)]
 fn known_conn<F: Tables>(ctx: &XdpContext) -> Outcome {
-    again::<F>(ctx, nat::known)
+    again::<F>(ctx, nat::known::<F, { translation::BOTH }>)
 }
 
 #[inline(never)]
 fn new_conn<F: Tables>(ctx: &XdpContext) -> Outcome {
-    again::<F>(ctx, nat::new)
+    again::<F>(ctx, nat::new::<F, { translation::BOTH }>)
 }
 
+/// A step with the packet parsed anew.
 #[inline(always)]
-fn again<F: Tables>(ctx: &XdpContext, step: impl Fn(&Arrival<'_, F>) -> Step<Outcome>) -> Outcome {
+pub(crate) fn again<F: Tables>(ctx: &XdpContext, step: impl Fn(&Arrival<'_, F>) -> Step<Outcome>) -> Outcome {
     let Some(arrival) = Arrival::<F>::again(ctx) else {
         return Outcome::drop(Verdict::DropInternal);
     };

@@ -101,19 +101,35 @@ fn unheard<F: Tables>(network: &Network<F::Address>) -> Outcome {
     }
 }
 
-/// What the destination is to the balancer: for most packets of a host, nothing.
+/// What the destination is to the balancer: for most packets of a host, nothing. A packet to somebody else may be a reply
+/// of `dnat`, if there are servers of it.
 #[inline(always)]
 pub(crate) fn local_address<F: Tables>(network: &Network<F::Address>) -> Step<LocalAddress> {
-    let (word, bit) = filter::bit(network.destination, config::hash_seed());
+    let not_ours = Outcome::pass(Verdict::PassNotOurs);
+    let (word, bit) = filter_word::<F>(network.destination);
+    if word & (bit | filter::DNAT) == 0 {
+        return Err(not_ours);
+    }
+    if word & bit != 0
+        // SAFETY: the agent replaces entries, it does not write into them.
+        && let Some(local) = unsafe { F::addresses().get(network.destination) }
+    {
+        return Ok(*local);
+    }
+    if word & filter::DNAT == 0 {
+        return Err(not_ours);
+    }
+    // Perhaps from a server of `dnat` to its client.
+    let (word, bit) = filter_word::<F>(network.source);
+    Err(if word & bit == 0 { not_ours } else { Outcome::call(F::BACK_SLOT) })
+}
+
+/// The word of the filter in which an address has its bit, and that bit.
+#[inline(always)]
+fn filter_word<F: Tables>(address: F::Address) -> (u64, u64) {
+    let (word, bit) = filter::bit(address, config::hash_seed());
     // SAFETY: a word of a map value.
-    if ADDRESS_FILTER.get_ptr(word).is_none_or(|word| unsafe { shared::read(word) } & bit == 0) {
-        return Err(Outcome::pass(Verdict::PassNotOurs));
-    }
-    // SAFETY: the agent replaces entries, it does not write into them.
-    match unsafe { F::addresses().get(network.destination) } {
-        Some(local) => Ok(*local),
-        None => Err(Outcome::pass(Verdict::PassNotOurs)),
-    }
+    (ADDRESS_FILTER.get_ptr(word).map_or(0, |word| unsafe { shared::read(word) }), bit)
 }
 
 /// Why a packet to one of the balancer's addresses has no transport header that could be used.

@@ -24,6 +24,8 @@ pub enum Forwarding {
     Gue,
     /// As they are: the world must return directly.
     Dsr,
+    /// From the client, to another address and port: the balancer is the servers' router, as it is in a new world.
+    Dnat,
 }
 
 /// A load balancer for both VIPs with one HTTP listener, and a backend service with a server group for each address
@@ -60,7 +62,7 @@ impl Shop {
     /// The port of the VIPs: a tunnel leaves ports as they are.
     pub fn vip_port(&self) -> u16 {
         match self.forwarding {
-            Forwarding::Nat => VIP_PORT,
+            Forwarding::Nat | Forwarding::Dnat => VIP_PORT,
             Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr => self.port,
         }
     }
@@ -78,6 +80,7 @@ impl Shop {
             Forwarding::Ipip => "ipip",
             Forwarding::Gue => "gue",
             Forwarding::Dsr => "dsr",
+            Forwarding::Dnat => "dnat",
         };
         let persistence = self.persistence.map_or_else(String::new, |seconds| {
             format!("session_persistence: {{enabled: true, timeout: {seconds}s}}\n")

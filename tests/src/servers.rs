@@ -40,7 +40,7 @@ pub fn name(index: usize) -> &'static str {
 /// * `/big`: [`BIG`] bytes, the same on every server and equal to the file [`Servers::content`],
 /// * `/slow?rate=N`: the same, at N bytes a second,
 ///
-/// all with their name in the header `X-Server`.
+/// all with their name in the header `X-Server`. Who asked for `/client` or `/big` they [note](Servers::visitors).
 #[derive(Debug)]
 pub struct Servers<'w> {
     world: &'w World,
@@ -68,6 +68,24 @@ impl<'w> Servers<'w> {
         self.world.dir().join("big")
     }
 
+    /// The addresses that a server has seen asking for a path, one for each time, according to its access log.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn visitors(&self, index: usize, path: &str) -> Result<Vec<String>> {
+        let file = self.directory(index).join("access.log");
+        let log = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let visitor = |line: &str| {
+            let (address, asked) = line.split_once(' ')?;
+            (asked == path).then(|| address.to_owned())
+        };
+        Ok(log.lines().filter_map(visitor).collect())
+    }
+
+    fn directory(&self, index: usize) -> PathBuf {
+        self.world.dir().join(format!("nginx-{}", name(index)))
+    }
+
     /// Ends a server as a crash would: its connections are reset, new ones refused.
     ///
     /// # Errors
@@ -87,7 +105,7 @@ impl<'w> Servers<'w> {
     /// As [`Servers::start`].
     pub fn restart(&mut self, index: usize) -> Result<()> {
         let name = name(index);
-        let dir = self.world.dir().join(format!("nginx-{name}"));
+        let dir = self.directory(index);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let file = dir.join("nginx.conf");
         fs::write(&file, configuration(name, &self.content()))
@@ -125,6 +143,7 @@ worker_rlimit_nofile 20000;
 events {{ worker_connections 16384; }}
 http {{
     access_log off;
+    log_format visitor '$remote_addr $uri';
     default_type text/plain;
     client_body_temp_path body;
     proxy_temp_path proxy;
@@ -141,8 +160,8 @@ http {{
         listen [::]:{PORT} backlog=4096;
         location = / {{ return 200 "{name}"; }}
         location = /healthz {{ return 200 "ok"; }}
-        location = /client {{ return 200 "$remote_addr"; }}
-        location = /big {{ alias {content}; }}
+        location = /client {{ access_log access.log visitor; return 200 "$remote_addr"; }}
+        location = /big {{ access_log access.log visitor; alias {content}; }}
         location = /slow {{ alias {content}; limit_rate $arg_rate; }}
     }}
 }}

@@ -32,12 +32,12 @@ pub struct TunnelEnds {
 }
 
 impl TunnelEnds {
-    /// Prepares a world for a shop: but with `nat` servers return directly, and with tunnels they have ends of them.
+    /// Prepares a world for a shop: but with `nat` and `dnat` servers return directly, and with tunnels they have ends of them.
     ///
     /// # Errors
     /// As [`World::return_directly`] and [`TunnelEnds::attach`].
     pub fn for_shop(world: &World, shop: &Shop) -> Result<Option<Self>> {
-        if shop.forwarding != Forwarding::Nat {
+        if !matches!(shop.forwarding, Forwarding::Nat | Forwarding::Dnat) {
             world.return_directly()?;
         }
         let has_tunnels = matches!(shop.forwarding, Forwarding::Ipip | Forwarding::Gue);

@@ -171,6 +171,7 @@ impl StatusService for reconcile::Handle {
             interfaces: status.interfaces.into_iter().map(convert::interface).collect(),
             events: status.events.iter().map(convert::event).collect(),
             tables: status.tables.iter().map(convert::table).collect(),
+            snat_addresses: status.snats.iter().map(convert::snat).collect(),
         }))
     }
 

@@ -20,7 +20,10 @@ use crate::{
     health::{Health, Reason},
     model::{AdminState, Kind, Name, Rule, State, Weight, fixture},
     reconcile::{Applied, Handle, PersistenceError, Query},
-    status::{BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, VerdictCount},
+    status::{
+        BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, SnatStatus,
+        VerdictCount,
+    },
 };
 
 const SHOP: &str = "
@@ -111,6 +114,7 @@ fn status() -> reconcile::Status {
         verdicts: vec![VerdictCount { name: "TX", meaning: "sent on", packets: 5 }],
         events: vec![EventCount { name: "CONN_EVICTED", meaning: "given away", count: 6 }],
         tables: vec![TableUse { name: "FLOWS_V4", capacity: 8, used: 7, bytes: 512 }],
+        snats: vec![SnatStatus { address: "10.1.0.1".parse().expect("legal"), ports: 9, used: 3 }],
         fail_open: Vec::new(),
         interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), xdp_mode: "driver" }],
     }
@@ -394,6 +398,8 @@ async fn status_shows_what_the_reconciler_says() {
     assert_eq!((stats.events[0].name.as_str(), stats.events[0].count), ("CONN_EVICTED", 6));
     let table = wire::Memory { name: "FLOWS_V4".to_owned(), capacity: 8, used: 7, bytes: 512 };
     assert_eq!(stats.tables, [table]);
+    let address = wire::SnatAddress { address: "10.1.0.1".to_owned(), ports: 9, used: 3 };
+    assert_eq!(stats.snat_addresses, [address]);
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use super::{Api, Config, FlowCapacity, HashSeed, InterfaceName, Nat, PersistenceCapacity, XdpMode};
+use super::{
+    Api, Config, DnatCapacity, FlowCapacity, HashSeed, InterfaceName, Nat, PersistenceCapacity, SnatCapacity,
+    XdpMode,
+};
 use crate::model::field::address;
 
 /// The agent of nlb: balances the connections that arrive at its interfaces.
@@ -48,6 +51,10 @@ pub struct Args {
     #[arg(long = "nat-source-address", value_name = "ADDRESS", value_parser = address::parse)]
     pub nat_source_addresses: Vec<IpAddr>,
 
+    /// How many source addresses of a family there shall be room for, 1-256 [default: 4, or as many as are given]
+    #[arg(long, value_name = "ADDRESSES")]
+    pub nat_max_addresses: Option<SnatCapacity>,
+
     /// How many flows are remembered at a time, 1024-67108864 [default: 1048576]
     #[arg(long, value_name = "ENTRIES")]
     pub flows: Option<FlowCapacity>,
@@ -55,6 +62,10 @@ pub struct Args {
     /// How many clients are remembered for session persistence, 1024-16777216 [default: 262144]
     #[arg(long, value_name = "ENTRIES")]
     pub persistence_entries: Option<PersistenceCapacity>,
+
+    /// How many connections of forwarding dnat are known at a time, of each family, 1024-16777216 [default: 65536]
+    #[arg(long, value_name = "CONNECTIONS")]
+    pub dnat_connections: Option<DnatCapacity>,
 
     /// What the hash of packets starts from, decimal or 0x...; the same on all nodes of a dnlb [default: random]
     #[arg(long, value_name = "SEED")]
@@ -103,8 +114,10 @@ impl Args {
             api_unix,
             http,
             nat_source_addresses,
+            nat_max_addresses,
             flows,
             persistence_entries,
+            dnat_connections,
             hash_seed,
             log_format: _,
             log: _,
@@ -118,9 +131,13 @@ impl Args {
             manifests: given(manifests).unwrap_or(config.manifests),
             api: Api { unix: api_unix.clone().unwrap_or(config.api.unix) },
             http: http.or(config.http),
-            nat: Nat { source_addresses: given(nat_source_addresses).unwrap_or(config.nat.source_addresses) },
+            nat: Nat {
+                source_addresses: given(nat_source_addresses).unwrap_or(config.nat.source_addresses),
+                max_addresses: nat_max_addresses.unwrap_or(config.nat.max_addresses),
+            },
             flows: flows.unwrap_or(config.flows),
             persistence_entries: persistence_entries.unwrap_or(config.persistence_entries),
+            dnat_connections: dnat_connections.unwrap_or(config.dnat_connections),
             hash_seed: hash_seed.or(config.hash_seed),
         }
     }

@@ -12,6 +12,12 @@ pub type FlowCapacity = Capacity<1024, 67_108_864>;
 /// How many clients are remembered for session persistence at a time.
 pub type PersistenceCapacity = Capacity<1024, 16_777_216>;
 
+/// How many connections of `dnat` are known at a time, of each family.
+pub type DnatCapacity = Capacity<1024, 16_777_216>;
+
+/// How many SNAT addresses of a family there is room for.
+pub type SnatCapacity = Capacity<1, 256>;
+
 /// A table of this size cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value} is out of range: {min}-{max} allowed")]

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Api, Config, FlowCapacity, HashSeed, Located, Nat, PersistenceCapacity, XdpMode, yaml};
+use super::{
+    Api, Config, DnatCapacity, FlowCapacity, HashSeed, Located, Nat, PersistenceCapacity, SnatCapacity,
+    XdpMode, yaml,
+};
 use crate::model::field::{address, from_text};
 
 /// The agent cannot start as it was told to.
@@ -88,6 +91,7 @@ pub(super) struct File {
     nat: FileNat,
     flows: Option<FlowCapacity>,
     persistence_entries: Option<PersistenceCapacity>,
+    dnat_connections: Option<DnatCapacity>,
     hash_seed: Option<HashSeed>,
 }
 
@@ -102,6 +106,7 @@ struct FileApi {
 struct FileNat {
     #[serde(deserialize_with = "address::deserialize_list")]
     source_addresses: Vec<IpAddr>,
+    max_addresses: Option<SnatCapacity>,
 }
 
 /// `http: null` switches it off; no `http` leaves the default.
@@ -148,6 +153,7 @@ impl File {
             nat,
             flows,
             persistence_entries,
+            dnat_connections,
             hash_seed,
         } = self;
         Config {
@@ -162,9 +168,13 @@ impl File {
                 Some(Http::Off) => None,
                 Some(Http::At(at)) => Some(at),
             },
-            nat: Nat { source_addresses: nat.source_addresses },
+            nat: Nat {
+                source_addresses: nat.source_addresses,
+                max_addresses: nat.max_addresses.unwrap_or(config.nat.max_addresses),
+            },
             flows: flows.unwrap_or(config.flows),
             persistence_entries: persistence_entries.unwrap_or(config.persistence_entries),
+            dnat_connections: dnat_connections.unwrap_or(config.dnat_connections),
             hash_seed: hash_seed.or(config.hash_seed),
         }
     }

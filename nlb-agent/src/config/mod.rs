@@ -13,15 +13,21 @@ use std::{
     path::PathBuf,
 };
 
+use nlb_common::abi::{
+    conn::PORTS,
+    maps::{DEFAULT_DNATS, DEFAULT_SNATS, MAX_SNATS},
+};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     args::{Args, Command, LogFormat},
-    capacity::{Capacity, FlowCapacity, InvalidCapacity, PersistenceCapacity},
+    capacity::{Capacity, DnatCapacity, FlowCapacity, InvalidCapacity, PersistenceCapacity, SnatCapacity},
     file::{ConfigError, InterfaceName},
     hash_seed::{HashSeed, InvalidHashSeed},
     yaml::Located,
 };
+
+use crate::datapath::{Family, Slots};
 
 /// The configuration in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,8 @@ pub struct Config {
     pub flows: FlowCapacity,
     /// How many clients are remembered for session persistence at a time.
     pub persistence_entries: PersistenceCapacity,
+    /// How many connections of `dnat` are known at a time, of each family.
+    pub dnat_connections: DnatCapacity,
     /// What the hash of packets starts from; absent: a random number, chosen when the maps are made. Nodes of a dnlb
     /// must agree in it. Maps that were made with another one are not adopted.
     pub hash_seed: Option<HashSeed>,
@@ -59,10 +67,30 @@ pub struct Api {
 }
 
 /// Address translation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
     /// The source addresses that servers see; empty: the addresses of the egress interface.
     pub source_addresses: Vec<IpAddr>,
+    /// How many addresses of a family there shall be room for, if more may be listed some day.
+    pub max_addresses: SnatCapacity,
+}
+
+impl Default for Nat {
+    fn default() -> Self {
+        Self { source_addresses: Vec::new(), max_addresses: SnatCapacity::constant(DEFAULT_SNATS) }
+    }
+}
+
+impl Config {
+    /// The slots that the connection tables shall have: room for all the addresses that are listed.
+    pub fn slots(&self) -> Slots {
+        let Nat { source_addresses, max_addresses } = &self.nat;
+        let room = |family: Family| {
+            let listed = source_addresses.iter().filter(|address| Family::of(**address) == family);
+            u32::try_from(listed.count()).unwrap_or(u32::MAX).clamp(max_addresses.get(), MAX_SNATS)
+        };
+        Slots { snats: Family::ALL.map(room), dnats: self.dnat_connections.get().div_ceil(PORTS) }
+    }
 }
 
 /// How XDP is attached to an interface.
@@ -91,6 +119,7 @@ impl Default for Config {
             nat: Nat::default(),
             flows: FlowCapacity::constant(1 << 20),
             persistence_entries: PersistenceCapacity::constant(1 << 18),
+            dnat_connections: DnatCapacity::constant(DEFAULT_DNATS * PORTS),
             hash_seed: None,
         }
     }

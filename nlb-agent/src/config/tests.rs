@@ -3,6 +3,8 @@ use std::fs;
 use clap::Parser as _;
 use tempfile::TempDir;
 
+use crate::datapath::Slots;
+
 use super::*;
 
 fn load(yaml: &str, flags: &[&str]) -> (TempDir, Result<Config, String>) {
@@ -27,9 +29,10 @@ manifests: [/m.yaml]
 api:
   unix: /s
 http: 127.0.0.1:1
-nat: {source_addresses: [10.0.0.1]}
+nat: {source_addresses: [10.0.0.1], max_addresses: 64}
 flows: 1024
 persistence_entries: 2048
+dnat_connections: 1048576
 hash_seed: 0x1f
 ";
 
@@ -53,6 +56,7 @@ fn every_field_is_read_from_the_file() {
         nat,
         flows,
         persistence_entries,
+        dnat_connections,
         hash_seed,
     } = load(FULL, &[]).1.expect("legal");
     assert_eq!(interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["eth0", "eth1"]);
@@ -60,6 +64,7 @@ fn every_field_is_read_from_the_file() {
     assert_eq!((state_dir, bpffs, manifests), ("/a".into(), "/b".into(), vec!["/m.yaml".into()]));
     assert_eq!((api.unix, http), ("/s".into(), Some("127.0.0.1:1".parse().expect("legal"))));
     assert_eq!(nat.source_addresses, ["10.0.0.1".parse::<IpAddr>().expect("legal")]);
+    assert_eq!((nat.max_addresses.get(), dnat_connections.get()), (64, 1 << 20));
     assert_eq!(
         (flows.get(), persistence_entries.get(), hash_seed.map(HashSeed::get)),
         (1024, 2048, Some(31))
@@ -91,6 +96,10 @@ fn every_flag_wins_over_the_file() {
         "2048",
         "--persistence-entries",
         "4096",
+        "--nat-max-addresses",
+        "65",
+        "--dnat-connections",
+        "2048",
         "--hash-seed",
         "32",
     ];
@@ -105,6 +114,7 @@ fn every_flag_wins_over_the_file() {
         nat,
         flows,
         persistence_entries,
+        dnat_connections,
         hash_seed,
     } = load(FULL, &flags).1.expect("legal");
     assert_eq!(interfaces.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["eth2", "eth3"]);
@@ -112,6 +122,7 @@ fn every_flag_wins_over_the_file() {
     assert_eq!((state_dir, bpffs, manifests), ("/A".into(), "/B".into(), vec!["/M".into()]));
     assert_eq!((api.unix, http), ("/S".into(), Some("[::1]:2".parse().expect("legal"))));
     assert_eq!(nat.source_addresses, ["10.0.0.2".parse::<IpAddr>().expect("legal")]);
+    assert_eq!((nat.max_addresses.get(), dnat_connections.get()), (65, 2048));
     assert_eq!(
         (flows.get(), persistence_entries.get(), hash_seed.map(HashSeed::get)),
         (2048, 4096, Some(32))
@@ -125,6 +136,18 @@ fn the_largest_and_smallest_tables_are_legal() {
     }
     let Config { flows, persistence_entries, hash_seed, .. } = Config::default();
     assert_eq!((flows.get(), persistence_entries.get(), hash_seed), (1_048_576, 262_144, None));
+}
+
+#[test]
+fn there_is_room_for_all_addresses_that_are_listed() {
+    let slots = |yaml: &str| load(yaml, &["--interface", "e"]).1.expect("legal").slots();
+    assert_eq!(slots(""), Slots { snats: [4, 4], dnats: 1 });
+    assert_eq!(slots("nat: {max_addresses: 1}"), Slots { snats: [1, 1], dnats: 1 });
+    let listed: Vec<String> = (1..=64).map(|n| format!("10.0.0.{n}")).collect();
+    let yaml = format!("nat: {{source_addresses: [{}, fd00::1]}}", listed.join(", "));
+    assert_eq!(slots(&yaml), Slots { snats: [64, 4], dnats: 1 });
+    assert_eq!(slots("dnat_connections: 65537"), Slots { snats: [4, 4], dnats: 2 });
+    assert_eq!(slots("dnat_connections: 16777216").dnats, 256);
 }
 
 #[test]
@@ -151,7 +174,7 @@ fn a_wrong_file_is_refused_with_line_field_value_and_what_is_allowed() {
         ),
         (
             "interface: eth0",
-            "agent.yaml:1: interface: unknown field `interface`, expected one of `interfaces`, `xdp_mode`, `state_dir`, `bpffs`, `manifests`, `api`, `http`, `nat`, `flows`, `persistence_entries`, `hash_seed`",
+            "agent.yaml:1: interface: unknown field `interface`, expected one of `interfaces`, `xdp_mode`, `state_dir`, `bpffs`, `manifests`, `api`, `http`, `nat`, `flows`, `persistence_entries`, `dnat_connections`, `hash_seed`",
         ),
         ("api:\n  tcp: null", "agent.yaml:2: api.tcp: unknown field `tcp`, expected `unix`"),
         (

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
-    Traffic,
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots, SnatSlot,
+    TableUse, Traffic,
 };
 use crate::status::InterfaceStatus;
 
@@ -25,6 +25,7 @@ struct Inner {
     events: Vec<u64>,
     tables: Vec<TableUse>,
     persistence: Vec<PersistenceEntry>,
+    slots: Slots,
 }
 
 impl FakeDatapath {
@@ -52,6 +53,11 @@ impl FakeDatapath {
         self.with(|inner| inner.persistence = entries);
     }
 
+    /// Sets how many slots there are.
+    pub fn set_slots(&self, slots: Slots) {
+        self.with(|inner| inner.slots = slots);
+    }
+
     /// What it holds.
     pub fn snapshot(&self) -> Image {
         self.with(|inner| inner.image.clone())
@@ -74,6 +80,10 @@ impl Datapath for FakeDatapath {
             inner.log.push(op.clone());
         });
         Ok(())
+    }
+
+    fn slots(&self) -> Slots {
+        self.with(|inner| inner.slots)
     }
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {

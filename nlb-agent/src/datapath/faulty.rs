@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
-    Traffic,
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots, SnatSlot,
+    TableUse, Traffic,
 };
 use crate::status::InterfaceStatus;
 
@@ -43,6 +43,10 @@ impl<D: Datapath> Datapath for FaultyDatapath<D> {
             self.inner.apply(op)?;
         }
         if fault == Fault::None { Ok(()) } else { Err(DatapathError::Injected) }
+    }
+
+    fn slots(&self) -> Slots {
+        self.inner.slots()
     }
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {

@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use nlb_common::{
-    abi::ring::Slot,
+    abi::{
+        maps::{DEFAULT_DNATS, DEFAULT_SNATS},
+        ring::Slot,
+    },
     packet::{Family as _, Ipv4, Ipv6, gue},
     ticks::Ticks,
 };
@@ -73,6 +76,14 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
+    /// The address that stands for none.
+    pub fn unspecified(self) -> IpAddr {
+        match self {
+            Self::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Self::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
     /// Position in arrays of two.
     pub fn index(self) -> usize {
         match self {
@@ -113,7 +124,7 @@ impl LocalAddress {
     }
 }
 
-/// A source address of `nat`.
+/// A source address of `nat`; or, with the unspecified address, room for connections of `dnat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snat {
     /// The address.
@@ -122,6 +133,42 @@ pub struct Snat {
     pub first_port: u16,
     /// How many from there.
     pub ports: u16,
+}
+
+impl Snat {
+    /// Room for connections of `dnat`: all that a slot has but one, whose number would be 0 in the first slot.
+    pub fn room(family: Family) -> Self {
+        Self { address: family.unspecified(), first_port: 1, ports: u16::MAX }
+    }
+
+    /// Whether it stands for an address.
+    pub fn is_address(&self) -> bool {
+        !self.address.is_unspecified()
+    }
+}
+
+/// How many slots there are of each kind, by family (see [`Family::index`]): those of SNAT addresses first, then those
+/// of `dnat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// One for each SNAT address.
+    pub snats: [u32; 2],
+    /// Each has room for 65 535 connections of `dnat`.
+    pub dnats: u32,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { snats: [DEFAULT_SNATS; 2], dnats: DEFAULT_DNATS }
+    }
+}
+
+impl Slots {
+    /// The slots of `dnat`.
+    pub fn dnat(self, family: Family) -> SnatRange {
+        let slot = |number| u16::try_from(number).unwrap_or(u16::MAX);
+        SnatRange { first: SnatSlot(slot(self.snats[family.index()])), count: slot(self.dnats) }
+    }
 }
 
 /// A listener on one VIP.
@@ -141,7 +188,7 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// Takes no new connections.
     pub closed_to_new: bool,
-    /// What is remembered of its flows; does not change as long as the number is in use.
+    /// What is remembered of its flows.
     pub tracking: Tracking,
 }
 
@@ -157,6 +204,8 @@ pub enum Tracking {
     Transition,
     /// Nothing.
     None,
+    /// A connection whose server sees the client: `dnat`.
+    Dnat,
 }
 
 impl fmt::Display for Tracking {
@@ -166,6 +215,7 @@ impl fmt::Display for Tracking {
             Self::Full => "full",
             Self::Transition => "transition",
             Self::None => "none",
+            Self::Dnat => "dnat",
         })
     }
 }
@@ -303,6 +353,8 @@ pub enum Forward {
     Gue(Option<IpAddr>),
     /// As they are, to its MAC address: only by a next hop that is the server itself.
     Dsr,
+    /// The destination alone is rewritten; the server answers by way of the balancer.
+    Dnat,
 }
 
 impl Forward {
@@ -313,7 +365,7 @@ impl Forward {
             Family::V6 => Ipv6::HEADER_LEN,
         };
         let overhead = match self {
-            Self::Nat | Self::Dsr => 0,
+            Self::Nat | Self::Dnat | Self::Dsr => 0,
             Self::Ipip(_) => header,
             Self::Gue(_) => header + gue::HEADER_LEN,
         };
@@ -337,6 +389,13 @@ pub struct SnatRange {
     pub first: SnatSlot,
     /// How many; 0: none is known, and new flows cannot be opened.
     pub count: u16,
+}
+
+impl SnatRange {
+    /// The slots.
+    pub fn slots(self) -> impl Iterator<Item = SnatSlot> {
+        (self.first.0..self.first.0.saturating_add(self.count)).map(SnatSlot)
+    }
 }
 
 /// A backend.
@@ -502,8 +561,13 @@ impl fmt::Display for Image {
             words.iter().filter(|(is, _)| *is).try_for_each(|(_, word)| f.write_str(word))?;
             writeln!(f)?;
         }
-        for ((family, slot), Snat { address, first_port, ports }) in snats {
-            writeln!(f, "snat {family}/{slot} {address} ports={first_port}+{ports}")?;
+        for ((family, slot), snat) in snats {
+            let Snat { address, first_port, ports } = snat;
+            if snat.is_address() {
+                writeln!(f, "snat {family}/{slot} {address} ports={first_port}+{ports}")?;
+            } else {
+                writeln!(f, "dnat {family}/{slot} places={ports}")?;
+            }
         }
         for (id, listener) in listeners {
             let Listener { vip, address, protocol, port, service, idle_timeout, closed_to_new, tracking } =
@@ -548,6 +612,7 @@ impl fmt::Display for Image {
                 Forward::Gue(Some(source)) => write!(f, " gue={source}")?,
                 Forward::Gue(None) => f.write_str(" gue")?,
                 Forward::Dsr => f.write_str(" dsr")?,
+                Forward::Dnat => write!(f, " dnat={}+{}", snat.first, snat.count)?,
             }
             if let Some(max_len) = max_len {
                 write!(f, " max-len={max_len}")?;

@@ -18,8 +18,8 @@ pub use self::{
     error::DatapathError,
     image::{
         Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Image, Listener,
-        ListenerId, LocalAddress, MacText, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId, Snat,
-        SnatRange, SnatSlot, Tracking, Turns, VipId,
+        ListenerId, LocalAddress, MacText, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId, Slots,
+        Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
 };
 use crate::status::InterfaceStatus;
@@ -37,6 +37,9 @@ pub trait Datapath: Send {
     /// # Errors
     /// A map cannot be written; packets still meet a consistent state.
     fn apply(&mut self, op: &Op) -> Result<(), DatapathError>;
+
+    /// How many slots there are for connections of `nat` and `dnat`.
+    fn slots(&self) -> Slots;
 
     /// Ends flows that are idle, closed or past their backend's time, and counts the others.
     ///

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     datapath::TableUse,
     reconcile::Status,
-    status::{BackendStatus, FailOpenStatus},
+    status::{BackendStatus, FailOpenStatus, SnatStatus},
 };
 
 /// One family of metrics over backends: name, help, type, value.
@@ -42,9 +42,17 @@ const TABLES: [TableFamily; 3] = [
     ("nlb_table_bytes", "What the table takes, used or not.", |table| table.bytes),
 ];
 
+/// Metrics over SNAT addresses: name, help, value.
+type SnatFamily = (&'static str, &'static str, fn(&SnatStatus) -> u32);
+
+const SNATS: [SnatFamily; 2] = [
+    ("nlb_snat_ports", "Ports of a SNAT address that connections may have.", |snat| snat.ports),
+    ("nlb_snat_ports_used", "Ports of a SNAT address that connections have.", |snat| snat.used),
+];
+
 /// All metrics.
 pub(super) fn render(status: &Status) -> String {
-    let Status { backends, verdicts, events, tables, fail_open, interfaces } = status;
+    let Status { backends, verdicts, events, tables, snats, fail_open, interfaces } = status;
     let mut text = String::new();
     let mut line = |arguments: std::fmt::Arguments<'_>| {
         // A String takes everything.
@@ -79,6 +87,12 @@ pub(super) fn render(status: &Status) -> String {
         line(format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
         for table in tables {
             line(format_args!("{name}{{table=\"{}\"}} {}\n", table.name, value(table)));
+        }
+    }
+    for (name, help, value) in SNATS {
+        line(format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        for snat in snats {
+            line(format_args!("{name}{{address=\"{}\"}} {}\n", snat.address, value(snat)));
         }
     }
     line(format_args!(
@@ -117,6 +131,7 @@ mod tests {
             backends: Vec::new(),
             events: vec![EventCount { name: "CONN_EVICTED", meaning: "", count: 6 }],
             tables: vec![TableUse { name: "FLOWS_V4", capacity: 8, used: 7, bytes: 512 }],
+            snats: vec![SnatStatus { address: "10.1.0.1".parse().unwrap(), ports: 9, used: 3 }],
             fail_open: vec![failing_open(Family::V4, true), failing_open(Family::V6, false)],
             verdicts: vec![VerdictCount { name: "FORWARD", meaning: "", packets: 7 }],
             interfaces: vec![InterfaceStatus { name: "eth0".to_owned(), xdp_mode: "driver" }],
@@ -128,6 +143,8 @@ mod tests {
             "nlb_table_used{table=\"FLOWS_V4\"} 7\n",
             "nlb_table_capacity{table=\"FLOWS_V4\"} 8\n",
             "nlb_table_bytes{table=\"FLOWS_V4\"} 512\n",
+            "nlb_snat_ports{address=\"10.1.0.1\"} 9\n",
+            "nlb_snat_ports_used{address=\"10.1.0.1\"} 3\n",
             "nlb_failing_open{backend_service=\"web\",family=\"v4\"} 1\n",
             "nlb_failing_open{backend_service=\"web\",family=\"v6\"} 0\n",
             "nlb_interface_info{interface=\"eth0\",xdp_mode=\"driver\"} 1\n",

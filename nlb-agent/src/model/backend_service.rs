@@ -74,7 +74,7 @@ impl BackendService {
     /// they are, it can go on with a connection that this balancer never saw begin.
     pub fn effective_unknown_flow(&self) -> UnknownFlow {
         self.unknown_flow.unwrap_or(match self.forwarding {
-            Forwarding::Nat => UnknownFlow::Reset,
+            Forwarding::Nat | Forwarding::Dnat => UnknownFlow::Reset,
             Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr => UnknownFlow::Balance,
         })
     }

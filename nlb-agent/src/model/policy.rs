@@ -64,6 +64,9 @@ words! {
         /// The packet goes as it is to the MAC address of the server, which has the VIP on a device of its own and answers the
         /// client directly. The server is a neighbour: no router is in between. Ports stay as they are.
         Dsr = "dsr",
+        /// The destination is rewritten, the source is not: the server sees the client's address and port, and answers by way
+        /// of the balancer, which is its router.
+        Dnat = "dnat",
     }
 }
 
@@ -71,9 +74,14 @@ impl Forwarding {
     /// Whether the server gets the client's packets as they are, and answers it directly.
     pub fn is_direct(self) -> bool {
         match self {
-            Self::Nat => false,
+            Self::Nat | Self::Dnat => false,
             Self::Ipip | Self::Gue | Self::Dsr => true,
         }
+    }
+
+    /// Whether addresses are rewritten, both ways: a connection that is not known cannot go on then.
+    pub fn is_translated(self) -> bool {
+        !self.is_direct()
     }
 }
 

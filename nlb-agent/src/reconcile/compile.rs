@@ -17,8 +17,8 @@ use super::{
 use crate::{
     datapath::{
         Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, FlowCounts, Forward, Image,
-        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, RingKey, Service, ServiceId, Snat,
-        SnatRange, SnatSlot, Tracking, Turns, VipId,
+        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, RingKey, Service, ServiceId,
+        Slots, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     drain::{Drains, Phase},
     health::Health,
@@ -38,6 +38,8 @@ pub(super) struct Inputs<'a> {
     pub(super) view: &'a View,
     /// The operator's SNAT addresses; none of a family: the egress interface's own.
     pub(super) nat_sources: &'a [IpAddr],
+    /// Room for connections.
+    pub(super) slots: Slots,
     pub(super) host_ports: &'a HostPorts,
     pub(super) clock: &'a Clock,
     /// Milliseconds since the Unix epoch.
@@ -116,6 +118,7 @@ fn tracking(state: &State, listener: &model::Listener, product: LoadBalancerType
     let service = state.backend_services.get(&listener.backend_service).map(|stored| &stored.spec);
     service.map_or(Tracking::Nat, |service| match service.effective_connection_tracking(product) {
         _ if service.forwarding == Forwarding::Nat => Tracking::Nat,
+        _ if service.forwarding == Forwarding::Dnat => Tracking::Dnat,
         ConnectionTracking::Full => Tracking::Full,
         ConnectionTracking::Transition => Tracking::Transition,
         ConnectionTracking::None => Tracking::None,
@@ -279,13 +282,14 @@ impl Compiler<'_> {
             Forwarding::Ipip | Forwarding::Gue => {
                 let known = before.and_then(|before| match before.forward {
                     Forward::Ipip(source) | Forward::Gue(source) => source,
-                    Forward::Nat | Forward::Dsr => None,
+                    Forward::Nat | Forward::Dnat | Forward::Dsr => None,
                 });
                 let source = known.or(resolution.source);
                 let is_gue = mode == Forwarding::Gue;
                 (if is_gue { Forward::Gue(source) } else { Forward::Ipip(source) }, no_snat)
             }
             Forwarding::Dsr => (Forward::Dsr, no_snat),
+            Forwarding::Dnat => (Forward::Dnat, self.room(Family::of(key.address))),
             Forwarding::Nat => {
                 let snat = self.snat(id, key.address, resolution.source)?;
                 (Forward::Nat, snat.unwrap_or_else(|| before.map_or(no_snat, |before| before.snat)))
@@ -307,6 +311,7 @@ impl Compiler<'_> {
             Some(Forward::Ipip(_)) => Forwarding::Ipip,
             Some(Forward::Gue(_)) => Forwarding::Gue,
             Some(Forward::Dsr) => Forwarding::Dsr,
+            Some(Forward::Dnat) => Forwarding::Dnat,
             Some(Forward::Nat) | None => Forwarding::Nat,
         })
     }
@@ -366,6 +371,15 @@ impl Compiler<'_> {
         // Not in a row, after the list was edited: each backend has one of them.
         let turn = id.0 as usize % slots.len();
         Ok(slots.into_iter().nth(turn).map(|first| SnatRange { first, count: 1 }))
+    }
+
+    /// The room for a family's connections of `dnat`, which all backends share.
+    fn room(&mut self, family: Family) -> SnatRange {
+        let range = self.inputs.slots.dnat(family);
+        for slot in range.slots() {
+            self.image.snats.insert((family, slot), Snat::room(family));
+        }
+        range
     }
 
     fn snat_slot(&mut self, family: Family, address: IpAddr) -> Result<SnatSlot, Exhausted> {
@@ -443,8 +457,8 @@ impl Compiler<'_> {
             Scheduler::WeightedLeastConnections => Turns::Fewest(weighted().collect()),
             Scheduler::SourceIp | Scheduler::FlowHash => Turns::default(),
         };
-        // `nat` has no use for a ring beside its turns: it knows every flow.
-        if !scheduler.is_hash() && service.forwarding == Forwarding::Nat {
+        // `nat` and `dnat` have no use for a ring beside their turns: they know every flow.
+        if !scheduler.is_hash() && service.forwarding.is_translated() {
             return Picks { turns, ring: Ring::default() };
         }
         let by = if scheduler == Scheduler::SourceIp { RingKey::Source } else { RingKey::Flow };
@@ -491,7 +505,7 @@ impl Compiler<'_> {
     fn is_picked(&self, id: BackendId) -> bool {
         self.image.backends.get(&id).is_some_and(|backend| {
             let is_reachable = match backend.forward {
-                Forward::Nat => backend.snat.count > 0,
+                Forward::Nat | Forward::Dnat => backend.snat.count > 0,
                 Forward::Ipip(source) | Forward::Gue(source) => source.is_some(),
                 // The kernel cannot be asked for the way: it would look for the VIP.
                 Forward::Dsr => backend.next_hop.is_some(),
@@ -556,7 +570,7 @@ impl Compiler<'_> {
                 addresses.entry(address).or_default().vip = Some(listener.vip);
             }
         }
-        for ((_, slot), snat) in &self.image.snats {
+        for ((_, slot), snat) in self.image.snats.iter().filter(|(_, snat)| snat.is_address()) {
             addresses.entry(snat.address).or_default().snat = Some(*slot);
         }
         for (address, local) in &mut addresses {

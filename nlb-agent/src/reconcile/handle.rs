@@ -7,7 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     datapath::{DatapathError, TableUse},
     model::{Name, Rule},
-    status::{BackendStatus, EventCount, FailOpenStatus, InterfaceStatus, PersistenceStatus, VerdictCount},
+    status::{
+        BackendStatus, EventCount, FailOpenStatus, InterfaceStatus, PersistenceStatus, SnatStatus,
+        VerdictCount,
+    },
 };
 
 /// What the reconciler has brought into the datapath.
@@ -42,6 +45,8 @@ pub struct Status {
     pub events: Vec<EventCount>,
     /// How full the datapath's tables are.
     pub tables: Vec<TableUse>,
+    /// One for each source address of `nat`.
+    pub snats: Vec<SnatStatus>,
     /// One for each backend service and address family.
     pub fail_open: Vec<FailOpenStatus>,
     /// Where the datapath is attached.

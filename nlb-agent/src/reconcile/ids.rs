@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use nlb_common::abi::maps::{MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES, MAX_SNATS};
+use nlb_common::abi::maps::{MAX_BACKENDS, MAX_EGRESSES, MAX_LISTENERS, MAX_SERVICES};
 
 use crate::datapath::Family;
 
@@ -31,15 +31,15 @@ impl Kind {
         Self::Snat(Family::V6),
     ];
 
-    /// The numbers there are.
-    fn range(self) -> std::ops::Range<u32> {
+    /// The numbers there are, where there is room for so many SNAT addresses of each family.
+    fn range(self, snats: [u32; 2]) -> std::ops::Range<u32> {
         match self {
             // VIPs index no array; each has a listener, or the number serves nothing.
             Self::Vip | Self::Listener => 1..MAX_LISTENERS,
             Self::Service => 1..MAX_SERVICES,
             Self::Backend => 1..MAX_BACKENDS,
             Self::Egress => 1..MAX_EGRESSES,
-            Self::Snat(_) => 0..MAX_SNATS,
+            Self::Snat(family) => 0..snats[family.index()],
         }
     }
 
@@ -85,6 +85,8 @@ pub(super) struct Ids {
     used: BTreeMap<Kind, BTreeSet<u32>>,
     /// Where the search for a free number goes on: so a number rests as long as possible.
     next: BTreeMap<Kind, u32>,
+    /// Room for SNAT addresses.
+    snats: [u32; 2],
     puts: BTreeMap<String, u32>,
     removals: BTreeSet<String>,
 }
@@ -94,8 +96,9 @@ impl Ids {
     pub(super) fn new(
         remembered: &BTreeMap<String, u32>,
         held: impl IntoIterator<Item = (Kind, u32)>,
+        snats: [u32; 2],
     ) -> Self {
-        let mut ids = Self::default();
+        let mut ids = Self { snats, ..Self::default() };
         for (row, &number) in remembered {
             let parts = row.split_once(' ').and_then(|(kind, name)| {
                 Some((Kind::ALL.into_iter().find(|known| known.to_string() == kind)?, name.to_owned()))
@@ -123,7 +126,7 @@ impl Ids {
         if let Some(&number) = self.numbers.get(&(kind, name.to_owned())) {
             return Ok(number);
         }
-        let range = kind.range();
+        let range = kind.range(self.snats);
         let used = self.used.entry(kind).or_default();
         let next = self.next.get(&kind).copied().filter(|next| range.contains(next)).unwrap_or(range.start);
         let free = (next..range.end).chain(range.start..next).find(|number| !used.contains(number));
@@ -156,7 +159,7 @@ impl Ids {
 
     /// Forgets every name, and frees every number, that is not in use.
     pub(super) fn retain(&mut self, in_use: impl Fn(Kind, u32) -> bool) {
-        let Self { numbers, used, next: _, puts, removals } = self;
+        let Self { numbers, used, next: _, snats: _, puts, removals } = self;
         numbers.retain(|(kind, name), number| {
             let keep = in_use(*kind, *number);
             if !keep && puts.remove(&row(*kind, name)).is_none() {
@@ -185,7 +188,7 @@ mod tests {
 
     fn ids(rows: &[(&str, u32)], held: &[(Kind, u32)]) -> Ids {
         let remembered = rows.iter().map(|(row, number)| ((*row).to_owned(), *number)).collect();
-        Ids::new(&remembered, held.iter().copied())
+        Ids::new(&remembered, held.iter().copied(), [4; 2])
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
         let number = first.get(Kind::Backend, "a").unwrap();
         assert_eq!(first.get(Kind::Backend, "a"), Ok(number));
         let (puts, _) = first.take_changes();
-        let mut second = Ids::new(&puts, []);
+        let mut second = Ids::new(&puts, [], [4; 2]);
         assert_eq!(second.get(Kind::Backend, "a"), Ok(number));
         assert_eq!(second.name(Kind::Backend, number), Some("a"));
         assert_eq!(second.take_changes(), Default::default(), "nothing new to remember");
@@ -219,7 +222,7 @@ mod tests {
 
     #[test]
     fn snat_slots_are_dense() {
-        let mut ids = Ids::default();
+        let mut ids = ids(&[], &[]);
         let kind = Kind::Snat(Family::V6);
         assert_eq!(ids.get(kind, "x"), Ok(0));
         ids.retain(|_, _| false);

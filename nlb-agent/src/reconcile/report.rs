@@ -10,11 +10,16 @@ use nlb_common::{event::Event, verdict::Verdict};
 
 use super::{ids::Kind, runner::Reconciler};
 use crate::{
-    datapath::{BackendId, Datapath, Family, PersistenceEntry, ServiceId, Traffic, VipId},
+    datapath::{
+        BackendId, Datapath, Family, FlowCounts, Image, PersistenceEntry, ServiceId, Snat, Traffic, VipId,
+    },
     drain::Phase,
     health::Health,
     model::{BackendKey, Name},
-    status::{BackendCounters, BackendStatus, EventCount, FailOpenStatus, PersistenceStatus, VerdictCount},
+    status::{
+        BackendCounters, BackendStatus, EventCount, FailOpenStatus, PersistenceStatus, SnatStatus,
+        VerdictCount,
+    },
 };
 
 /// Every backend, configured or only held, once for each listener that leads to it.
@@ -101,6 +106,17 @@ pub(super) fn events(counts: &[u64]) -> Vec<EventCount> {
         .zip(counts)
         .map(|(event, &count)| EventCount { name: event.name(), meaning: event.meaning(), count })
         .collect()
+}
+
+/// Every address that servers see, and how many of its ports are taken.
+pub(super) fn snats(image: &Image, flows: &FlowCounts) -> Vec<SnatStatus> {
+    let addresses = image.snats.iter().filter(|(_, snat)| snat.is_address());
+    let status = |(key, snat): (&_, &Snat)| {
+        let used = flows.snats.get(key).copied().unwrap_or_default();
+        let used = u32::try_from(used).unwrap_or(u32::MAX);
+        SnatStatus { address: snat.address, ports: snat.ports.into(), used }
+    };
+    addresses.map(status).collect()
 }
 
 /// Every service, once for each address family that it has servers of.

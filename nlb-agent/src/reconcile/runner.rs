@@ -31,13 +31,14 @@ use super::{
 use crate::{
     announce::{self, Announcement},
     datapath::{
-        BackendId, Datapath, DatapathError, Eligibility, Family, FlowCounts, Image, ListenerId, Op,
-        SnatRange, SnatSlot,
+        BackendId, Datapath, DatapathError, Eligibility, Family, FlowCounts, Image, ListenerId, Op, Slots,
+        SnatSlot,
     },
     drain::{Drains, KnownBackend, Wanted},
     health::{Flip, Health, Targets},
     model::{AdminState, BackendKey, BackendService, Name, State, Weight},
     neigh::View,
+    status::SnatStatus,
     store::{Store, StoreError},
 };
 
@@ -116,6 +117,9 @@ pub struct Reconciler<D> {
     /// How many sweeps there were, and at which one a backend last named a SNAT address.
     sweeps: u64,
     snat_named: BTreeMap<(Family, SnatSlot), u64>,
+    /// SNAT addresses that run out of ports.
+    scarce_snats: BTreeSet<IpAddr>,
+    slots: Slots,
     /// Whether `image` may differ from what the maps hold, because a write failed.
     is_unsure: bool,
 }
@@ -125,10 +129,13 @@ impl<D: Datapath> Reconciler<D> {
     ///
     /// # Errors
     /// Datapath, store or `/proc` cannot be read.
-    pub fn new(store: Store, mut datapath: D, inlets: Inlets) -> Result<(Self, Handle), ReconcileError> {
+    pub fn new(store: Store, mut datapath: D, mut inlets: Inlets) -> Result<(Self, Handle), ReconcileError> {
         let image = datapath.image()?;
         let flows = datapath.sweep()?;
-        let ids = Ids::new(&store.load(memory::IDS)?, held(&image));
+        let slots = datapath.slots();
+        let ids = Ids::new(&store.load(memory::IDS)?, held(&image), slots.snats);
+        let nat_sources = known_room(std::mem::take(&mut inlets.nat_sources), slots);
+        let inlets = Inlets { nat_sources, ..inlets };
         let drains = Drains::new(store.load(memory::DRAINS)?);
         let leaving = store.load(memory::LISTENER_DRAINS)?;
         let retired = Retired::new(leaving.into_iter().map(|(id, times)| (ListenerId(id), times)).collect());
@@ -162,6 +169,8 @@ impl<D: Datapath> Reconciler<D> {
             eligible_since: BTreeMap::new(),
             sweeps: 0,
             snat_named: BTreeMap::new(),
+            scarce_snats: BTreeSet::new(),
+            slots,
             is_unsure: false,
         };
         Ok((reconciler, handle))
@@ -260,6 +269,7 @@ impl<D: Datapath> Reconciler<D> {
             Ok(flows) => {
                 self.flows = flows;
                 self.sweeps += 1;
+                self.look_at_snats();
                 self.settle_rings();
             }
             Err(error) => error!(%error, "flows cannot be swept"),
@@ -269,11 +279,31 @@ impl<D: Datapath> Reconciler<D> {
         }
     }
 
+    /// Says when an address begins or ends to run out of ports.
+    fn look_at_snats(&mut self) {
+        let snats = report::snats(&self.image, &self.flows);
+        // Not every second anew where it is at the edge.
+        let is_scarce = |snat: &SnatStatus| {
+            snat.is_scarce() || (self.scarce_snats.contains(&snat.address) && !snat.has_room())
+        };
+        let scarce: BTreeMap<IpAddr, SnatStatus> =
+            snats.into_iter().filter(is_scarce).map(|snat| (snat.address, snat)).collect();
+        for (address, SnatStatus { ports, used, .. }) in &scarce {
+            if !self.scarce_snats.contains(address) {
+                warn!(%address, ports, used, "a SNAT address runs out of ports: nat.source_addresses takes more addresses");
+            }
+        }
+        for address in self.scarce_snats.iter().filter(|address| !scarce.contains_key(address)) {
+            info!(%address, "a SNAT address has free ports again");
+        }
+        self.scarce_snats = scarce.into_keys().collect();
+    }
+
     /// Keeps flows from the ports that sockets of the host are bound to.
     fn exclude_ports(&mut self) -> Result<(), ReconcileError> {
         self.host_ports = HostPorts::read()?;
         let own = self.inlets.view.borrow().host_addresses.clone();
-        for (&(family, slot), snat) in &self.image.snats {
+        for (&(family, slot), snat) in self.image.snats.iter().filter(|(_, snat)| snat.is_address()) {
             let mut ports = self.listener_ports(snat.address);
             if own.contains(&snat.address) {
                 ports.extend(&self.host_ports.bound);
@@ -295,9 +325,8 @@ impl<D: Datapath> Reconciler<D> {
     fn fresh_snats(&mut self) -> BTreeSet<(Family, SnatSlot)> {
         let sweeps = self.sweeps;
         for backend in self.image.backends.values() {
-            let SnatRange { first, count } = backend.snat;
-            for slot in first.0..first.0.saturating_add(count) {
-                self.snat_named.insert((Family::of(backend.address.ip()), SnatSlot(slot)), sweeps);
+            for slot in backend.snat.slots() {
+                self.snat_named.insert((Family::of(backend.address.ip()), slot), sweeps);
             }
         }
         self.snat_named.retain(|_, named| sweeps < *named + 2);
@@ -362,6 +391,7 @@ impl<D: Datapath> Reconciler<D> {
             drains: &self.drains,
             view: &view,
             nat_sources: &self.inlets.nat_sources,
+            slots: self.slots,
             host_ports: &self.host_ports,
             clock: &self.inlets.clock,
             now,
@@ -593,10 +623,29 @@ impl<D: Datapath> Reconciler<D> {
             verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
             events: report::events(&self.datapath.events().unwrap_or_default()),
             tables: self.datapath.tables().unwrap_or_default(),
+            snats: report::snats(&self.image, &self.flows),
             fail_open: report::failing_open(self),
             interfaces: self.datapath.interfaces(),
         }
     }
+}
+
+/// The SNAT addresses that there is room for: tables that were made for fewer are kept.
+fn known_room(addresses: Vec<IpAddr>, slots: Slots) -> Vec<IpAddr> {
+    let mut left = slots.snats;
+    let (known, unknown): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|address| {
+        let left = &mut left[Family::of(*address).index()];
+        let is_left = *left > 0;
+        *left = left.saturating_sub(1);
+        is_left
+    });
+    if !unknown.is_empty() {
+        error!(
+            unused = ?unknown,
+            "the tables were made for fewer SNAT addresses: these are not used until `nlb-agent detach` and a new start"
+        );
+    }
+    known
 }
 
 /// Whether a backend may get new connections.

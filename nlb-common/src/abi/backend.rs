@@ -79,6 +79,8 @@ pub mod forwarding {
     pub const DSR: u8 = 2;
     /// An outer IP header, one of UDP and one of GUE ([`crate::packet::gue`]) are put in front.
     pub const GUE: u8 = 3;
+    /// The destination is rewritten.
+    pub const DNAT: u8 = 4;
 }
 
 /// Whether a backend may get new connections; if not, why. The wheel, the members and the ring hold eligible ones only;

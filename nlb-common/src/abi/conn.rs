@@ -1,7 +1,8 @@
-//! The connection table of `nat`. Arrays `CONNS_V4`, `CONNS_V6`.
+//! The connection table of `nat` and `dnat`. Arrays `CONNS_V4`, `CONNS_V6`.
 //!
-//! The index is SNAT slot and port: the reply finds its connection without hashing, and the index that a flow
-//! entry names is the port the server sees.
+//! With `nat` the index is SNAT slot and port: the reply finds its connection without hashing, and the index that a flow
+//! entry names is the port the server sees. With `dnat` the server sees the client's address and port, and the index is
+//! merely a place: its slots are those behind the SNAT addresses', and a reply is found by the hash of its own tuple.
 //!
 //! # Protocol
 //! `status` holds a generation and a state. Who wants to change the state swaps the word it has seen for a new
@@ -15,8 +16,9 @@ use core::time::Duration;
 
 use super::{layout, pod};
 use crate::{
-    addr::{V4, V6},
+    addr::{Address, V4, V6},
     be::Be16,
+    hash::Tuple,
     packet::{Macs, Tags},
     tcp::State,
     ticks::Ticks,
@@ -56,8 +58,44 @@ pub struct Conn<A> {
     pub server_port: Be16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Zero.
-    pub _pad: u8,
+    /// One of [`translation`].
+    pub translation: u8,
+}
+
+/// What is rewritten of a client's packets.
+pub mod translation {
+    /// Source and destination: `nat`.
+    pub const BOTH: u8 = 0;
+    /// The destination alone: `dnat`.
+    pub const DESTINATION: u8 = 1;
+}
+
+impl<A: Address> Conn<A> {
+    /// What its client's packets are found by.
+    #[inline(always)]
+    pub fn tuple(&self) -> Tuple<A> {
+        let Self { client, vip, client_port, vip_port, protocol, .. } = *self;
+        Tuple { client, vip, client_port, vip_port, protocol }
+    }
+
+    /// What its server's packets are found by, with `dnat`: the same, but for the server in the VIP's place.
+    #[inline(always)]
+    pub fn reply_tuple(&self) -> Tuple<A> {
+        let Self { client, server, client_port, server_port, protocol, .. } = *self;
+        Tuple { client, vip: server, client_port, vip_port: server_port, protocol }
+    }
+
+    /// The hash that a server's packets are found by.
+    #[inline(always)]
+    pub fn reply_hash(&self, seed: u64) -> u64 {
+        self.reply_tuple().hash(reply_seed(seed))
+    }
+}
+
+/// The seed of the hash of [replies](Conn::reply_tuple): not that of clients' packets, whose destination may look the same.
+#[inline(always)]
+pub const fn reply_seed(seed: u64) -> u64 {
+    seed ^ 0x5851_f42d_4c95_7f2d
 }
 
 /// A connection over IPv4: one cache line.

@@ -22,7 +22,7 @@ pub struct Listener {
     pub idle_timeout: u32,
     /// 1: takes no new connections.
     pub closed_to_new: u32,
-    /// One of [`tracking`]; does not change while the number is in use.
+    /// One of [`tracking`].
     pub tracking: u32,
     /// Zero.
     pub _pad: [u32; 6],
@@ -69,6 +69,8 @@ pub mod tracking {
     pub const TRANSITION: u32 = 2;
     /// Nothing.
     pub const NONE: u32 = 3;
+    /// A connection in the connection table: the destination is translated.
+    pub const DNAT: u32 = 4;
 }
 
 /// How many listeners a bucket names.

@@ -116,6 +116,10 @@ pub const HASH_SEED: &str = "HASH_SEED";
 pub const FLOW_MASK: &str = "FLOW_MASK";
 /// Name of the constant that holds the persistence table's number of sets minus one.
 pub const PERSISTENCE_MASK: &str = "PERSISTENCE_MASK";
+/// Name of the constant that holds the number of sets minus one in which connections over IPv4 are found.
+pub const CONN_MASK_V4: &str = "CONN_MASK_V4";
+/// The same over IPv6.
+pub const CONN_MASK_V6: &str = "CONN_MASK_V6";
 /// Name of the constant that says whether frames go back to their interface by a redirect instead of `XDP_TX`.
 pub const REDIRECT_TO_SELF: &str = "REDIRECT_TO_SELF";
 /// Name of the program that packets come to.
@@ -154,6 +158,14 @@ programs! {
     OPEN_V4 = "nlb_open_v4";
     /// First packets over IPv6.
     OPEN_V6 = "nlb_open_v6";
+    /// Clients' packets of `dnat` over IPv4.
+    DNAT_V4 = "nlb_dnat_v4";
+    /// The same over IPv6.
+    DNAT_V6 = "nlb_dnat_v6";
+    /// Servers' packets of `dnat` over IPv4.
+    BACK_V4 = "nlb_back_v4";
+    /// The same over IPv6.
+    BACK_V6 = "nlb_back_v6";
     /// Fragments over IPv4.
     FRAGMENT_V4 = "nlb_fragment_v4";
     /// Fragments over IPv6.
@@ -172,8 +184,12 @@ programs! {
 
 /// Addresses of one family: VIPs and SNAT addresses.
 pub const MAX_ADDRESSES: u32 = 4096;
-/// SNAT addresses of one family. A connection table has 65 536 entries for each.
-pub const MAX_SNATS: u32 = 4;
+/// SNAT addresses of one family, unless the operator says otherwise. A connection table has 65 536 entries for each.
+pub const DEFAULT_SNATS: u32 = 4;
+/// Slots of one family for connections of `dnat`, unless the operator says otherwise, with as many entries each.
+pub const DEFAULT_DNATS: u32 = 1;
+/// The most slots of either kind.
+pub const MAX_SNATS: u32 = 256;
 /// Listener numbers; a listener of a balancer with several VIPs has one for each VIP.
 pub const MAX_LISTENERS: u32 = 8192;
 /// Backend service numbers.
@@ -188,9 +204,6 @@ pub const MAX_EGRESSES: u32 = 1024;
 pub const MAX_INTERFACES: u32 = 256;
 /// Buckets that listeners are found in: most have one listener or none.
 pub const LISTENER_BUCKETS: u32 = MAX_LISTENERS;
-/// Sets that one family's connections are found in: as many words as there are connections, four times over, so that
-/// a set overflows next to never.
-pub const CONN_SETS: u32 = MAX_SNATS * super::conn::PORTS * 4 / super::conn_set::WAYS as u32;
 /// Sets of half-open flows: 32 768 flows in half a mebibyte, which a processor keeps in its second-level cache.
 pub const HALF_OPEN_SETS: u32 = 1 << 13;
 /// Fragmented packets that are remembered at a time; the ones that were asked for longest ago make room.
@@ -199,6 +212,12 @@ pub const FRAGMENTED: u32 = 1 << 13;
 pub const DEFAULT_FLOWS: u32 = 1 << 20;
 /// Clients of the persistence table, unless the operator says otherwise.
 pub const DEFAULT_PERSISTENCE: u32 = 1 << 18;
+
+/// Sets that one family's connections are found in, those of `dnat` from both sides: so many that three words of eight
+/// are in use when every entry is, and a set overflows next to never. A power of two.
+pub const fn conn_sets(snats: u32, dnats: u32) -> u32 {
+    ((snats + 2 * dnats) * super::conn::PORTS).div_ceil(3).next_power_of_two()
+}
 
 /// Sets of a flow table for so many flows: a power of two.
 pub const fn flow_sets(flows: u32) -> u32 {

@@ -37,6 +37,11 @@ impl LocalAddress {
 pub mod filter {
     use crate::{addr::Address, hash::Hasher};
 
+    /// A bit that is set in every word while there are servers of `dnat`: whose addresses are in the filter, too, and for
+    /// whose packets the source is looked at. An address whose own bit it is does no harm: in one word the question is
+    /// asked in vain.
+    pub const DNAT: u64 = 1;
+
     /// Words of the filter: eight bits for each address of both families that there is room for.
     pub const WORDS: u32 = 2 * super::super::maps::MAX_ADDRESSES * 8 / u64::BITS;
 
@@ -50,7 +55,8 @@ pub mod filter {
     }
 }
 
-/// A source address of `nat`, and the range of its ports. Arrays `SNATS_V4`, `SNATS_V6`; the index is the slot.
+/// A source address of `nat`, and the range of its ports; or, behind those, room for connections of `dnat`, without an
+/// address. Arrays `SNATS_V4`, `SNATS_V6`; the index is the slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snat {
@@ -62,11 +68,17 @@ pub struct Snat {
     pub ports: u16,
     /// Where the search for a free port goes on; the kernel adds to it atomically.
     pub cursor: u32,
+    /// [`crate::ticks::Ticks`] at which a search found none.
+    pub exhausted: u32,
 }
+
+/// How long a slot in which a search found no free port is left alone by those that were not meant for it.
+pub const EXHAUSTED: crate::ticks::Ticks =
+    crate::ticks::Ticks::from_duration(core::time::Duration::from_secs(1));
 
 layout! {
     LocalAddress: 16, 4;
-    Snat: 24, 4;
+    Snat: 28, 4;
 }
 pod!(LocalAddress, Snat);
 

@@ -11,7 +11,7 @@ use crate::{
     announce,
     bench::Bench,
     connection::Connection,
-    echo, ports,
+    dnat, echo, ports,
     scene::{self, FIRST_PORT, OTHER_PORT, TCP_PORT, UDP_PORT, host_vip, snat, stranger, vip},
 };
 
@@ -92,6 +92,10 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         Verdict::AnswerEcho => {
             bench.apply(&announce::ops());
             echo::request(client, vip(family, 0))
+        }
+        Verdict::DropClash => {
+            bench.apply(&dnat::ops(u16::MAX));
+            dnat::clash(bench, family, number).1
         }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.
         Verdict::DropInternal => return None,

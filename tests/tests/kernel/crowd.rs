@@ -120,7 +120,7 @@ fn listeners() -> Vec<Op> {
 
 /// The scene: `flows` are the flow table's, `ports` those of SNAT.
 pub(crate) fn bench(flows: u32, ports: u16) -> Bench {
-    let mut bench = Bench::sized(Sizes { flows, persistence: 64 });
+    let mut bench = Bench::sized(Sizes { flows, persistence: 64, ..Sizes::default() });
     let scene = scene::ops().into_iter().filter(|op| !matches!(op, Op::PutListener(..) | Op::PutService(..)));
     bench.apply(&scene.collect::<Vec<_>>());
     for family in Family::ALL {

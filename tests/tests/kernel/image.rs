@@ -85,6 +85,11 @@ fn ops() -> Vec<Op> {
         Op::PutBackend(BackendId(4), tunnel("10.1.0.14:80", Some("10.1.0.1"), Eligibility::Weight)),
         Op::PutBackend(BackendId(5), tunnel("[fd00:1::15]:80", Some("fd00:1::1"), Eligibility::Unhealthy)),
         Op::PutBackend(BackendId(6), tunnel("10.1.0.16:80", None, Eligibility::Draining)),
+        Op::PutSnat(Family::V4, SnatSlot(4), Snat::room(Family::V4)),
+        Op::PutBackend(
+            BackendId(7),
+            Backend { forward: Forward::Dnat, ..backend("10.1.0.17:80", BackendState::Serving, None, 4, 1) },
+        ),
         Op::PutService(
             ServiceId(1),
             Service {
@@ -120,6 +125,7 @@ fn ops() -> Vec<Op> {
         ),
         Op::PutInterface(1, [2, 0, 0, 0, 0, 0x10]),
         Op::PutInterface(u32::MAX, [0xfe; 6]),
+        Op::PutListener(ListenerId(4), listener(1, "10.0.0.10:81", Protocol::Tcp, 1, 300, Tracking::Dnat)),
         Op::PutAddress("10.0.0.10".parse().unwrap(), local(Some(1), None, false)),
         Op::PutAddress(
             "10.0.0.12".parse().unwrap(),
@@ -146,10 +152,12 @@ address fd00::12 vip=6 host announce echo
 address fd00:1::1 snat=1
 snat v4/0 10.1.0.1 ports=1024+64511
 snat v4/3 10.1.0.4 ports=65535+1
+dnat v4/4 places=65535
 snat v6/1 fd00:1::1 ports=2+3
 listener 1 vip=1 tcp/10.0.0.10:80 service=1 idle=1800s nat
 listener 2 vip=1 udp/10.0.0.10:80 service=2 idle=1s full closed-to-new
 listener 3 vip=2 tcp/10.1.0.4:80 service=4095 idle=300s transition
+listener 4 vip=1 tcp/10.0.0.10:81 service=1 idle=300s dnat
 listener 8191 vip=4096 tcp/[fd00::10]:65535 service=4095 idle=86400s none
 service 1 v4 [1 2 1]
 service 1 v6 [32767]
@@ -165,6 +173,7 @@ backend 3 10.1.0.13:80 draining-silent eligible snat=0+1 via=1023 02:00:00:00:00
 backend 4 10.1.0.14:80 serving weight-0 ipip=10.1.0.1 unresolved
 backend 5 [fd00:1::15]:80 serving unhealthy ipip=fd00:1::1 unresolved
 backend 6 10.1.0.16:80 serving draining ipip unresolved
+backend 7 10.1.0.17:80 serving eligible dnat=4+1 unresolved
 backend 32767 [fd00:1::11]:1 expired-silent eligible snat=0+0 via=1023 02:00:00:00:00:fe
 egress 1 ifindex=2 02:00:00:00:00:01
 egress 1023 ifindex=4294967295 ff:ff:ff:ff:ff:ff vlan=4094

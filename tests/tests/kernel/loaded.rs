@@ -105,7 +105,7 @@ pub(crate) fn options() -> Options {
         interfaces: Vec::new(),
         xdp_mode: XdpMode::Auto,
         log_drops: false,
-        sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 },
+        sizes: Sizes { flows: 1 << 14, persistence: 1 << 12, ..Sizes::default() },
         hash_seed: None,
     }
 }

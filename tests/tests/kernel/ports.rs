@@ -15,7 +15,7 @@ use nlb_agent::{
 use nlb_common::{
     abi::{
         conn_set::{self, WAYS},
-        maps::CONN_SETS,
+        maps::{DEFAULT_DNATS, DEFAULT_SNATS, conn_sets},
     },
     addr::{Address, V4, V6},
     be::Be16,
@@ -187,11 +187,12 @@ fn two_cpus_share_ports_and_wheel_without_a_collision() {
 /// Fills a set of the flow table; its connections, and the SYN of one more client whose flow falls into it.
 pub(crate) fn one_too_many(bench: &mut Bench, family: Family) -> (Vec<Connection>, Frame) {
     const SET: u32 = 77;
+    const MASK: u32 = conn_sets(DEFAULT_SNATS, DEFAULT_DNATS) - 1;
     let seed = meta(bench).hash_seed;
     let target = vip(family, TCP_PORT);
     let candidates = (0..u32::MAX).map(|n| SocketAddr::new(numbered(family, n), 4242));
     let mut clients =
-        candidates.filter(|&client| conn_set::set_index(hash(client, target, seed), CONN_SETS - 1) == SET);
+        candidates.filter(|&client| conn_set::set_index(hash(client, target, seed), MASK) == SET);
     let connections = (clients.by_ref().take(WAYS))
         .map(|client| Connection::open(bench, &Frame::tcp(client, target, flag::SYN)))
         .collect();

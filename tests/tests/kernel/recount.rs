@@ -11,7 +11,7 @@ use nlb_common::{
     abi::{
         conn::{self, Conn, Status},
         flow::{self, FlowSet, Key, Links, Tags, Value},
-        maps::{MAX_SNATS, name},
+        maps::{DEFAULT_DNATS, DEFAULT_SNATS, name},
         persistence::{self, PersistenceSet, Use},
     },
     addr::{V4, V6},
@@ -78,20 +78,25 @@ pub(crate) fn tags(bench: &Bench) {
     }
 }
 
-/// The links of the active connections of the first SNAT address.
+/// How much of the room for `dnat` tests use.
+const PLACES: u32 = 256;
+
+/// The links of the active connections of the first SNAT address, and of `dnat`.
 fn conns<A: Copy>(bench: &Bench, name: &str, links: &str) -> Vec<u32>
 where
     Conn<A>: Pod,
 {
     let table: Array<_, Conn<A>> = open(bench, name);
     let links: Array<_, u32> = open(bench, links);
-    assert_eq!(table.len(), MAX_SNATS * conn::PORTS);
+    assert_eq!(table.len(), (DEFAULT_SNATS + DEFAULT_DNATS) * conn::PORTS);
     let is_linked = |index: &u32| {
         let status = Status(table.get(index, 0).unwrap().status);
         status.state().is_active() && status.is_linked()
     };
     let first = conn::index(0, crate::scene::FIRST_PORT);
+    let dnat = conn::index(DEFAULT_SNATS, 0);
     (first..first + u32::from(crate::scene::PORTS))
+        .chain(dnat..dnat + PLACES)
         .filter(is_linked)
         .map(|index| links.get(&index, 0).unwrap())
         .collect()

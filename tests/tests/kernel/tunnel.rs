@@ -489,7 +489,11 @@ fn a_flood_of_syns_evicts_the_oldest_half_open_flows_where_they_must_be_remember
 
 /// A table so small that some of the flows do not stand in their own set, but in its neighbour.
 fn crowded() -> Bench {
-    set_up(Bench::sized(Sizes { flows: 64, persistence: 64 }), Tracking::Full, round_robin)
+    set_up(
+        Bench::sized(Sizes { flows: 64, persistence: 64, ..Sizes::default() }),
+        Tracking::Full,
+        round_robin,
+    )
 }
 
 /// How many flows there are then.

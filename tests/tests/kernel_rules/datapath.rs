@@ -7,7 +7,7 @@ use std::{
 
 use nlb_agent::{
     datapath::{
-        BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot,
+        BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots, SnatSlot,
         TableUse, Traffic,
         aya::{AyaDatapath, Options},
     },
@@ -38,6 +38,10 @@ impl Datapath for Shared {
 
     fn apply(&mut self, op: &Op) -> Result<(), DatapathError> {
         self.lock().apply(op)
+    }
+
+    fn slots(&self) -> Slots {
+        self.lock().slots()
     }
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {

@@ -158,7 +158,7 @@ fn an_entry_lives_its_time_after_the_last_connection_that_used_it() {
 fn a_table_has_room_for_its_clients() {
     const CLIENTS: usize = 1 << 13;
     for family in Family::ALL {
-        let sizes = Sizes { flows: 1 << 14, persistence: CLIENTS as u32 };
+        let sizes = Sizes { flows: 1 << 14, persistence: CLIENTS as u32, ..Sizes::default() };
         let mut world = World::new(Setup { sizes, hash_seed: None });
         world.apply(&shop(family));
         for n in 0..CLIENTS {
@@ -175,7 +175,7 @@ fn a_table_has_room_for_its_clients() {
 #[test]
 fn a_full_table_is_counted_and_breaks_no_entry() {
     let family = Family::V4;
-    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 8 };
+    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 8, ..Sizes::default() };
     let mut world = World::new(Setup { sizes, hash_seed: None });
     world.apply(&shop(family));
     let capacity = 1 << 9;
@@ -202,7 +202,7 @@ fn every_connection_that_the_agent_ends_is_taken_from_its_clients_entry() {
     let family = Family::V4;
     let mut shop = shop(family);
     shop.listener = ", idle_timeout: 30s".to_owned();
-    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 13 };
+    let sizes = Sizes { flows: 1 << 14, persistence: 1 << 13, ..Sizes::default() };
     let mut world = World::new(Setup { sizes, hash_seed: None });
     world.apply(&shop);
     for n in 0..CLIENTS {

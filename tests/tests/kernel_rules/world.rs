@@ -46,7 +46,10 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { sizes: Sizes { flows: 1 << 14, persistence: 1 << 12 }, hash_seed: Some(0x6e6c_6273) }
+        Self {
+            sizes: Sizes { flows: 1 << 14, persistence: 1 << 12, ..Sizes::default() },
+            hash_seed: Some(0x6e6c_6273),
+        }
     }
 }
 

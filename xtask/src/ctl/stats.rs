@@ -1,4 +1,6 @@
-use nlb_proto::v1::{DatapathStats, EventCount, GetDatapathStatsRequest, Interface, Memory, VerdictCount};
+use nlb_proto::v1::{
+    DatapathStats, EventCount, GetDatapathStatsRequest, Interface, Memory, SnatAddress, VerdictCount,
+};
 use serde::Serialize;
 
 use super::{
@@ -22,6 +24,7 @@ struct Stats {
     verdicts: Vec<Verdict>,
     events: Vec<Event>,
     tables: Vec<TableUse>,
+    snat_addresses: Vec<PortUse>,
     interfaces: Vec<Attachment>,
 }
 
@@ -46,6 +49,14 @@ struct TableUse {
     capacity: u64,
     used: u64,
     bytes: u64,
+}
+
+/// A source address of `nat`: the ports that connections may have, and have.
+#[derive(Debug, Serialize)]
+struct PortUse {
+    address: String,
+    ports: u32,
+    used: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +100,11 @@ fn tables(stats: &Stats, all: bool, screen: &mut Screen<'_>) -> Result<(), Error
         screen.line("no packet was counted yet")?;
     }
     screen.table(&verdicts, false)?;
-    for further in [event_rows(&stats.events, all), stats.tables.iter().map(TableUse::columns).collect()] {
+    for further in [
+        event_rows(&stats.events, all),
+        stats.tables.iter().map(TableUse::columns).collect(),
+        stats.snat_addresses.iter().map(PortUse::columns).collect(),
+    ] {
         if !further.is_empty() {
             screen.line("")?;
             screen.table(&further, false)?;
@@ -111,6 +126,20 @@ fn event_rows(events: &[Event], all: bool) -> Vec<Vec<Column>> {
     shown.map(row).collect()
 }
 
+impl PortUse {
+    /// The row of an address.
+    fn columns(&self) -> Vec<Column> {
+        let Self { address, ports, used } = self;
+        let percent = u64::from(*used) * 100 / u64::from(*ports).max(1);
+        vec![
+            Column::new("SNAT ADDRESS", address),
+            Column::new("USED", used),
+            Column::new("PORTS", ports),
+            Column::new("FULL", format!("{percent}%")),
+        ]
+    }
+}
+
 impl TableUse {
     /// The row of a table.
     fn columns(&self) -> Vec<Column> {
@@ -128,15 +157,17 @@ impl TableUse {
 
 impl From<DatapathStats> for Stats {
     fn from(wire: DatapathStats) -> Self {
-        let DatapathStats { verdicts, interfaces, events, tables } = wire;
+        let DatapathStats { verdicts, interfaces, events, tables, snat_addresses } = wire;
         let verdict = |VerdictCount { name, packets, meaning }| Verdict { name, packets, meaning };
         let event = |EventCount { name, count, meaning }| Event { name, count, meaning };
         let table = |Memory { name, capacity, used, bytes }| TableUse { name, capacity, used, bytes };
+        let port_use = |SnatAddress { address, ports, used }| PortUse { address, ports, used };
         let attachment = |Interface { name, xdp_mode }| Attachment { name, xdp_mode };
         Self {
             verdicts: verdicts.into_iter().map(verdict).collect(),
             events: events.into_iter().map(event).collect(),
             tables: tables.into_iter().map(table).collect(),
+            snat_addresses: snat_addresses.into_iter().map(port_use).collect(),
             interfaces: interfaces.into_iter().map(attachment).collect(),
         }
     }

@@ -290,6 +290,7 @@ async fn stats_hide_what_never_happened() {
             pb::Memory { name: "FLOWS_V4".to_owned(), capacity: 8, used: 7, bytes: 1025 },
             pb::Memory { name: "ODD".to_owned(), capacity: 0, used: 0, bytes: 0 },
         ],
+        snat_addresses: vec![pb::SnatAddress { address: "10.1.0.1".to_owned(), ports: 9, used: 3 }],
     };
     let agent = FakeAgent::start(Script { stats, ..Default::default() });
     assert_eq!(
@@ -298,6 +299,7 @@ async fn stats_hide_what_never_happened() {
          EVENT         COUNT  MEANING\nCONN_EVICTED  6      how\n\n\
          TABLE     USED  CAPACITY  FULL  MEMORY\n\
          FLOWS_V4  7     8         87%   2 KiB\nODD       0     0         0%    0 KiB\n\n\
+         SNAT ADDRESS  USED  PORTS  FULL\n10.1.0.1      3     9      33%\n\n\
          INTERFACE  XDP MODE\neth0       driver\n"
     );
     for line in ["stats --all", "stats -o json", "stats -o yaml"] {

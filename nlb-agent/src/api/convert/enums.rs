@@ -49,7 +49,7 @@ wire_enum!(
     wire::Scheduler,
     [WeightedRoundRobin, WeightedLeastConnections, SourceIp, FlowHash]
 );
-wire_enum!(model::Forwarding, wire::Forwarding, [Nat, Ipip, Gue, Dsr]);
+wire_enum!(model::Forwarding, wire::Forwarding, [Nat, Ipip, Gue, Dsr, Dnat]);
 wire_enum!(model::ConnectionTracking, wire::ConnectionTracking, [Full, Transition, None]);
 wire_enum!(model::OnDrainExpiry, wire::OnDrainExpiry, [Reset, Silent]);
 wire_enum!(model::OnAllUnhealthy, wire::OnAllUnhealthy, [FailOpen, FailClosed]);

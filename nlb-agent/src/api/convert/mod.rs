@@ -19,7 +19,7 @@ use prost_types::FieldMask;
 pub(super) use self::{
     enums::WireEnum,
     invalid::Invalid,
-    status::{backend, event, interface, persistence, table, verdict},
+    status::{backend, event, interface, persistence, snat, table, verdict},
 };
 use crate::model::{AnyDraft, Draft, Name, Resource, Stored};
 

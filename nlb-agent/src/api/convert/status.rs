@@ -4,7 +4,10 @@ use super::{WireEnum as _, invalid::to_wire_duration};
 use crate::{
     datapath::TableUse,
     model::BackendKey,
-    status::{BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, VerdictCount},
+    status::{
+        BackendCounters, BackendStatus, EventCount, InterfaceStatus, PersistenceStatus, SnatStatus,
+        VerdictCount,
+    },
 };
 
 /// The message that shows a backend.
@@ -50,6 +53,12 @@ pub(crate) fn event(event: &EventCount) -> wire::EventCount {
 pub(crate) fn table(table: &TableUse) -> wire::Memory {
     let TableUse { name, capacity, used, bytes } = *table;
     wire::Memory { name: name.to_owned(), capacity, used, bytes }
+}
+
+/// The message that shows a SNAT address.
+pub(crate) fn snat(status: &SnatStatus) -> wire::SnatAddress {
+    let SnatStatus { address, ports, used } = *status;
+    wire::SnatAddress { address: address.to_string(), ports, used }
 }
 
 /// The message that shows a persistence entry.

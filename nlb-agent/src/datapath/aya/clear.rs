@@ -26,6 +26,7 @@ impl AyaDatapath {
             arena,
             clock: _,
             hash_seed: _,
+            slots: _,
             verified_instructions: _,
             reserved,
             interfaces: _,

@@ -94,7 +94,7 @@ pub(super) fn local_address_back(entry: abi::vip::LocalAddress) -> LocalAddress 
 }
 
 pub(super) fn snat_back(family: Family, entry: abi::vip::Snat) -> Option<Snat> {
-    let abi::vip::Snat { address, first_port, ports, cursor: _ } = entry;
+    let abi::vip::Snat { address, first_port, ports, cursor: _, exhausted: _ } = entry;
     (ports != 0).then(|| Snat { address: narrow(family, address), first_port, ports })
 }
 
@@ -121,6 +121,7 @@ pub(super) fn tracking_number(mode: Tracking) -> u32 {
         Tracking::Full => tracking::FULL,
         Tracking::Transition => tracking::TRANSITION,
         Tracking::None => tracking::NONE,
+        Tracking::Dnat => tracking::DNAT,
     }
 }
 
@@ -130,6 +131,7 @@ fn tracking_of(number: u32) -> Option<Tracking> {
         tracking::FULL => Some(Tracking::Full),
         tracking::TRANSITION => Some(Tracking::Transition),
         tracking::NONE => Some(Tracking::None),
+        tracking::DNAT => Some(Tracking::Dnat),
         _ => None,
     }
 }
@@ -272,6 +274,7 @@ pub(super) fn forward(backend: &Backend) -> (u8, [u32; 4], u16) {
     match backend.forward {
         Forward::Nat => (forwarding::NAT, [0; 4], 0),
         Forward::Dsr => (forwarding::DSR, [0; 4], 0),
+        Forward::Dnat => (forwarding::DNAT, [0; 4], 0),
         Forward::Ipip(source) => tunnel(forwarding::IPIP, Ipv4::INSIDE, source),
         Forward::Gue(source) => tunnel(forwarding::GUE, protocol::UDP, source),
     }
@@ -282,6 +285,7 @@ fn forward_of(entry: &abi::backend::Backend, family: Family) -> Option<Forward> 
     match entry.forwarding {
         forwarding::NAT => Some(Forward::Nat),
         forwarding::DSR => Some(Forward::Dsr),
+        forwarding::DNAT => Some(Forward::Dnat),
         forwarding::IPIP => Some(Forward::Ipip(source)),
         forwarding::GUE => Some(Forward::Gue(source)),
         _ => None,

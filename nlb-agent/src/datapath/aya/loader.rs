@@ -20,17 +20,19 @@ use nix::{
     },
 };
 use nlb_common::abi::{
-    LAYOUT_VERSION, flow,
+    LAYOUT_VERSION,
+    conn::PORTS,
+    flow,
     maps::{
-        FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF, flow_sets, name, persistence_sets,
-        programs,
+        CONN_MASK_V4, CONN_MASK_V6, FLOW_MASK, HASH_SEED, PERSISTENCE_MASK, PROGRAM, REDIRECT_TO_SELF,
+        conn_sets, flow_sets, name, persistence_sets, programs,
     },
     meta::Meta,
 };
 use tracing::info;
 
 use super::{Options, device::is_veth, time};
-use crate::datapath::DatapathError;
+use crate::datapath::{DatapathError, Family, Slots};
 
 /// The compiled nlb-ebpf.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nlb-ebpf.o"));
@@ -49,6 +51,8 @@ pub(super) struct PinDirectory {
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) hash_seed: u64,
+    /// The slots of the connection tables.
+    pub(super) slots: Slots,
     /// Whether the maps are those of an earlier agent.
     pub(super) adopted: bool,
     /// Of all programs together; `None`: the kernel does not tell.
@@ -106,6 +110,7 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     let flow_sets = pinned_len(pins, name::FLOWS)?.unwrap_or(flow_sets(options.sizes.flows));
     let persistence_sets =
         pinned_len(pins, name::PERSISTENCE)?.unwrap_or(persistence_sets(options.sizes.persistence));
+    let slots = slots(pins, pinned, options.sizes.slots)?;
     let (flow_mask, persistence_mask) = (flow_sets - 1, persistence_sets - 1);
     let log_level = if options.log_drops { aya_log::Level::Debug as u8 } else { 0 };
 
@@ -115,6 +120,9 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     loader.map_max_entries(name::FLOWS, flow_sets).map_max_entries(name::FLOW_LINKS, flow_sets);
     loader.map_max_entries(name::FLOW_TAGS, flow::pair(flow_sets));
     loader.map_max_entries(name::PERSISTENCE, persistence_sets);
+    let conn_masks = size_conns(&mut loader, slots);
+    let [mask_v4, mask_v6] = &conn_masks;
+    loader.override_global(CONN_MASK_V4, mask_v4, true).override_global(CONN_MASK_V6, mask_v6, true);
     let redirect_to_self =
         u32::from(options.interfaces.iter().any(|interface| is_veth(interface).unwrap_or(false)));
     loader.override_global(REDIRECT_TO_SELF, &redirect_to_self, true);
@@ -140,9 +148,39 @@ pub(super) fn load(pins: &PinDirectory, options: &Options) -> Result<Loaded, Dat
     set_programs(&mut ebpf, &called)?;
     time::load(&mut ebpf);
     if pinned.is_none() {
-        write_meta(&mut ebpf, hash_seed)?;
+        let dnat_slots = slots.dnats;
+        write_meta(&mut ebpf, Meta { layout_version: LAYOUT_VERSION, dnat_slots, hash_seed })?;
     }
-    Ok(Loaded { ebpf, hash_seed, adopted: pinned.is_some(), verified_instructions: instructions })
+    Ok(Loaded { ebpf, hash_seed, slots, adopted: pinned.is_some(), verified_instructions: instructions })
+}
+
+/// The slots that the pinned connection tables have, or else those `wanted`.
+fn slots(pins: &PinDirectory, pinned: Option<Meta>, wanted: Slots) -> Result<Slots, DatapathError> {
+    let Some(Meta { dnat_slots: dnats, .. }) = pinned else {
+        return Ok(wanted);
+    };
+    let mut slots = Slots { dnats, ..wanted };
+    for (family, map) in Family::ALL.into_iter().zip([name::SNATS_V4, name::SNATS_V6]) {
+        if let Some(all) = pinned_len(pins, map)? {
+            slots.snats[family.index()] = all.saturating_sub(dnats);
+        }
+    }
+    Ok(slots)
+}
+
+/// Has the connection tables be made with these slots; the masks of their sets.
+fn size_conns(loader: &mut EbpfLoader<'_>, slots: Slots) -> [u32; 2] {
+    let Slots { snats: [v4, v6], dnats } = slots;
+    let mut size = |snats: u32, [slots, sets, conns, links]: [&'static str; 4]| {
+        let all = snats + dnats;
+        loader.map_max_entries(slots, all).map_max_entries(sets, conn_sets(snats, dnats));
+        loader.map_max_entries(conns, all * PORTS).map_max_entries(links, all * PORTS);
+        conn_sets(snats, dnats) - 1
+    };
+    [
+        size(v4, [name::SNATS_V4, name::CONN_SETS_V4, name::CONNS_V4, name::CONN_LINKS_V4]),
+        size(v6, [name::SNATS_V6, name::CONN_SETS_V6, name::CONNS_V6, name::CONN_LINKS_V6]),
+    ]
 }
 
 /// How many entries a pinned map has; `None` if there is none yet.
@@ -199,11 +237,10 @@ fn pinned_meta(pins: &PinDirectory) -> Result<Option<Meta>, DatapathError> {
     }
 }
 
-fn write_meta(ebpf: &mut Ebpf, hash_seed: u64) -> Result<(), DatapathError> {
+fn write_meta(ebpf: &mut Ebpf, meta: Meta) -> Result<(), DatapathError> {
     let missing = || map_error("find", name::META, &io::Error::from(io::ErrorKind::NotFound));
     let map = ebpf.map_mut(name::META).ok_or_else(missing)?;
     let mut map = Array::<_, Meta>::try_from(map).map_err(|cause| map_error("open", name::META, &cause))?;
-    let meta = Meta { layout_version: LAYOUT_VERSION, _pad: 0, hash_seed };
     map.set(0, meta, 0).map_err(|cause| map_error("write", name::META, &cause))
 }
 

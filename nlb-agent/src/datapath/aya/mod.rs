@@ -4,6 +4,7 @@ mod arena;
 mod clear;
 mod device;
 mod encode;
+mod filter;
 mod links;
 mod loader;
 mod log;
@@ -39,8 +40,8 @@ use self::{
     write::Clock,
 };
 use super::{
-    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
-    Traffic,
+    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots, SnatSlot,
+    TableUse, Traffic,
 };
 use crate::{config::XdpMode, status::InterfaceStatus};
 
@@ -68,11 +69,13 @@ pub struct Sizes {
     pub flows: u32,
     /// Clients of the persistence table.
     pub persistence: u32,
+    /// Slots of the connection tables.
+    pub slots: Slots,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { flows: DEFAULT_FLOWS, persistence: DEFAULT_PERSISTENCE }
+        Self { flows: DEFAULT_FLOWS, persistence: DEFAULT_PERSISTENCE, slots: Slots::default() }
     }
 }
 
@@ -83,6 +86,7 @@ pub struct AyaDatapath {
     arena: Arena,
     clock: Clock,
     hash_seed: u64,
+    slots: Slots,
     verified_instructions: Option<u32>,
     reserved: [Reserved; 2],
     interfaces: Vec<InterfaceStatus>,
@@ -110,7 +114,8 @@ impl AyaDatapath {
     pub fn load(options: &Options) -> Result<Self, DatapathError> {
         links::ensure_exist(&options.interfaces)?;
         let pins = PinDirectory::open(&options.bpffs)?;
-        let Loaded { mut ebpf, hash_seed, adopted, verified_instructions } = loader::load(&pins, options)?;
+        let Loaded { mut ebpf, hash_seed, slots, adopted, verified_instructions } =
+            loader::load(&pins, options)?;
         let maps = Maps::open(&mut ebpf)?;
         time::set(&mut ebpf, &maps.clock);
         let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
@@ -121,6 +126,7 @@ impl AyaDatapath {
             arena,
             clock: Clock::start(),
             hash_seed,
+            slots,
             verified_instructions,
             reserved: Default::default(),
             interfaces: Vec::new(),
@@ -157,8 +163,8 @@ impl AyaDatapath {
         let mut counts = FlowCounts::default();
         let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
         let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
-        self.v4().sweep(&self.slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
-        self.v6().sweep(&self.slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
+        self.v4().sweep(&self.used_slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
+        self.v6().sweep(&self.used_slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
         for table in FlowTable::all(&self.maps) {
             table.sweep(&judge, &ends, &mut counts)?;
         }
@@ -167,7 +173,7 @@ impl AyaDatapath {
         Ok(counts)
     }
 
-    fn slots(&self, family: Family) -> Result<Vec<SnatSlot>, DatapathError> {
+    fn used_slots(&self, family: Family) -> Result<Vec<SnatSlot>, DatapathError> {
         let snats = &self.maps.snats[family.index()];
         let mut slots = Vec::new();
         for slot in 0..snats.len() {
@@ -237,6 +243,10 @@ impl Datapath for AyaDatapath {
 
     fn apply(&mut self, op: &Op) -> Result<(), DatapathError> {
         self.write(op)
+    }
+
+    fn slots(&self) -> Slots {
+        self.slots
     }
 
     fn sweep(&mut self) -> Result<FlowCounts, DatapathError> {

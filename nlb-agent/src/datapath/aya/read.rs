@@ -170,13 +170,13 @@ impl AyaDatapath {
             TableUse {
                 name: name::CONNS_V4,
                 capacity: self.ports(Family::V4)?,
-                used: self.v4().used(&self.slots(Family::V4)?)?,
+                used: self.v4().used(&self.used_slots(Family::V4)?)?,
                 bytes: self.v4().bytes(),
             },
             TableUse {
                 name: name::CONNS_V6,
                 capacity: self.ports(Family::V6)?,
-                used: self.v6().used(&self.slots(Family::V6)?)?,
+                used: self.v6().used(&self.used_slots(Family::V6)?)?,
                 bytes: self.v6().bytes(),
             },
         ])

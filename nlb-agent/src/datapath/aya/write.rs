@@ -18,8 +18,8 @@ use nlb_common::{
 
 use super::{AyaDatapath, encode, loader::map_error, tables::Key, words};
 use crate::datapath::{
-    Backend, BackendId, DatapathError, Egress, EgressId, Family, Listener, ListenerId, LocalAddress, Op,
-    Service, ServiceId, Snat, SnatSlot,
+    Backend, BackendId, DatapathError, Egress, EgressId, Family, Forward, Listener, ListenerId, LocalAddress,
+    Op, Service, ServiceId, Snat, SnatSlot,
 };
 
 impl AyaDatapath {
@@ -74,14 +74,6 @@ impl AyaDatapath {
         }
     }
 
-    fn add_to_filter(&mut self, address: IpAddr) -> Result<(), DatapathError> {
-        let (index, bit) = encode::filter_bit(address, self.hash_seed);
-        let word = self.maps.address_filter.at(index)?;
-        // SAFETY: an aligned word of a mapped array that only the agent writes.
-        unsafe { words::store_u64(word, words::load_u64(word) | bit) };
-        Ok(())
-    }
-
     fn remove_address(&mut self, address: IpAddr) -> Result<(), DatapathError> {
         match address {
             IpAddr::V4(address) => {
@@ -92,20 +84,6 @@ impl AyaDatapath {
             }
         }
         self.remove_from_filter(address)
-    }
-
-    /// Takes an address's bit away unless another one shares it.
-    fn remove_from_filter(&mut self, address: IpAddr) -> Result<(), DatapathError> {
-        let gone = encode::filter_bit(address, self.hash_seed);
-        let others = self.addresses()?;
-        if others.keys().any(|&other| encode::filter_bit(other, self.hash_seed) == gone) {
-            return Ok(());
-        }
-        let (index, bit) = gone;
-        let word = self.maps.address_filter.at(index)?;
-        // SAFETY: an aligned word of a mapped array that only the agent writes.
-        unsafe { words::store_u64(word, words::load_u64(word) & !bit) };
-        Ok(())
     }
 
     /// A slot is only written while no backend names it.
@@ -133,13 +111,13 @@ impl AyaDatapath {
                 (&raw mut (*entry).address).write_volatile(encode::wide(listener.address));
                 (&raw mut (*entry).endpoint).write_volatile(encode::endpoint(listener));
                 (&raw mut (*entry).vip).write_volatile(listener.vip.0);
-                (&raw mut (*entry).tracking).write_volatile(encode::tracking_number(listener.tracking));
             }
         }
         // SAFETY: aligned words of a mapped array that only the agent writes.
         unsafe {
             words::store_u32(&raw mut (*entry).idle_timeout, encode::idle_ticks(listener.idle_timeout));
             words::store_u32(&raw mut (*entry).closed_to_new, listener.closed_to_new.into());
+            words::store_u32(&raw mut (*entry).tracking, encode::tracking_number(listener.tracking));
             words::store_u32(&raw mut (*entry).service, listener.service.0);
             words::store_u64(place.word, place.entry.to_word());
         }
@@ -304,6 +282,10 @@ impl AyaDatapath {
                 (&raw mut (*entry).family).write_volatile(encode::family_number(family));
             }
         }
+        if backend.forward == Forward::Dnat {
+            // Before its first connection, or its answers would be taken for somebody else's.
+            self.add_server_to_filter(backend.address.ip())?;
+        }
         let (forwarding, source, sum) = encode::forward(backend);
         let (state, deadline) = encode::state_words(backend.state);
         // SAFETY: aligned words of a mapped array that only the agent writes. A backend without a tunnel's source has no
@@ -340,8 +322,17 @@ impl AyaDatapath {
     fn remove_backend(&mut self, id: BackendId) -> Result<(), DatapathError> {
         let entry = self.maps.backends.at(id.0)?;
         // SAFETY: an aligned word of a mapped array that only the agent writes.
-        unsafe { words::store_u32(&raw mut (*entry).state, state::FREE) };
-        Ok(())
+        let before = unsafe {
+            let before = entry.read_volatile();
+            words::store_u32(&raw mut (*entry).state, state::FREE);
+            before
+        };
+        match encode::backend_back(&before) {
+            Some(Backend { forward: Forward::Dnat, address, .. }) => {
+                self.remove_server_from_filter(address.ip())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn put_egress(&mut self, id: EgressId, egress: Egress) -> Result<(), DatapathError> {

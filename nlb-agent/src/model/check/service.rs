@@ -49,15 +49,15 @@ pub(super) fn check_fields(service: &BackendService) -> Result<(), Box<Conflict>
     } = service;
     let partial = connection_tracking.filter(|tracking| *tracking != ConnectionTracking::Full);
     match (forwarding, partial, unknown_flow) {
-        (Forwarding::Nat, Some(tracking), _) => {
-            let why = "forwarding: nat, which finds the client of a reply by its flow";
+        (Forwarding::Nat | Forwarding::Dnat, Some(tracking), _) => {
+            let why = format!("forwarding: {forwarding}, which finds the client of a reply by its flow");
             return refuse("connection_tracking", tracking, why, "full");
         }
-        (Forwarding::Nat, None, Some(balance @ UnknownFlow::Balance)) => {
-            let why = "forwarding: nat, which cannot pick up a connection in the middle";
+        (Forwarding::Nat | Forwarding::Dnat, None, Some(balance @ UnknownFlow::Balance)) => {
+            let why = format!("forwarding: {forwarding}, which cannot pick up a connection in the middle");
             return refuse("unknown_flow", balance, why, "reset");
         }
-        (Forwarding::Nat, None, Some(UnknownFlow::Reset) | None)
+        (Forwarding::Nat | Forwarding::Dnat, None, Some(UnknownFlow::Reset) | None)
         | (Forwarding::Ipip | Forwarding::Gue | Forwarding::Dsr, ..) => {}
     }
     if let Some(tracking) = partial {
@@ -117,7 +117,7 @@ pub(super) fn check_product(
             Some(ConnectionTracking::Full | ConnectionTracking::Transition) | None => Ok(()),
         },
         LoadBalancerType::Dnlb => {
-            if *forwarding == Forwarding::Nat {
+            if forwarding.is_translated() {
                 return refuse("forwarding", forwarding, with, "ipip, gue and dsr");
             }
             if let Some(scheduler) = scheduler.filter(|scheduler: &Scheduler| !scheduler.is_hash()) {

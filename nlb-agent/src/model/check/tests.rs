@@ -269,6 +269,14 @@ fn fields_of_a_backend_service_go_together() {
             "unknown_flow: reset does not go with connection_tracking: transition, which cannot tell an unknown flow from a known one: balance allowed",
         ),
         (
+            "forwarding: dnat, connection_tracking: transition, scheduler: source_ip",
+            "connection_tracking: transition does not go with forwarding: dnat, which finds the client of a reply by its flow: full allowed",
+        ),
+        (
+            "forwarding: dnat, unknown_flow: balance",
+            "unknown_flow: balance does not go with forwarding: dnat, which cannot pick up a connection in the middle: reset allowed",
+        ),
+        (
             "forwarding: ipip, connection_tracking: none, scheduler: flow_hash, unknown_flow: reset",
             "unknown_flow: reset does not go with connection_tracking: none, which cannot tell an unknown flow from a known one: balance allowed",
         ),
@@ -292,6 +300,8 @@ fn what_goes_together_is_legal() {
         "scheduler: flow_hash, session_persistence: {enabled: true}",
         "connection_tracking: full, unknown_flow: reset",
         "forwarding: ipip, unknown_flow: balance",
+        "forwarding: dnat, unknown_flow: reset, connection_tracking: full, session_persistence: {enabled: true}",
+        "forwarding: dnat, scheduler: source_ip",
         "forwarding: dsr, unknown_flow: balance, session_persistence: {enabled: true}",
         "forwarding: dsr, connection_tracking: transition, scheduler: source_ip",
         "forwarding: gue, connection_tracking: transition, scheduler: flow_hash",

@@ -8,12 +8,11 @@ use std::{
 use aya::Pod;
 use nlb_common::{
     abi::{
-        conn::{self, Conn, EXCLUDED, FREE, RESERVED, SWEPT, Status},
+        conn::{self, Conn, EXCLUDED, FREE, RESERVED, SWEPT, Status, translation},
         conn_set::{self, ConnSet, WAYS},
         sweep::table,
     },
     addr::Address,
-    hash::Tuple,
     tcp::State,
     ticks::Ticks,
 };
@@ -187,16 +186,15 @@ where
         ends.finish()
     }
 
-    /// Removes a connection from the set of its hash.
+    /// Removes a connection from the sets of its hashes.
     fn forget(&self, conn: &Conn<A>, index: u32) -> Result<(), DatapathError> {
-        let tuple = Tuple {
-            client: conn.client,
-            vip: conn.vip,
-            client_port: conn.client_port,
-            vip_port: conn.vip_port,
-            protocol: conn.protocol,
-        };
-        let hash = tuple.hash(self.hash_seed);
+        if conn.translation == translation::DESTINATION {
+            self.unname(conn.reply_hash(self.hash_seed), index)?;
+        }
+        self.unname(conn.tuple().hash(self.hash_seed), index)
+    }
+
+    fn unname(&self, hash: u64, index: u32) -> Result<(), DatapathError> {
         let set = self.sets.at(conn_set::set_index(hash, self.sets.len() - 1))?;
         let word = conn_set::Entry { digest: conn_set::digest(hash), conn: index }.to_word();
         for way in 0..WAYS {
