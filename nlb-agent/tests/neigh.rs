@@ -145,15 +145,23 @@ async fn follow(server: Namespace) {
     for (known, (source, routed)) in known.into_iter().zip(expected) {
         let resolution = watcher.until_mac(known, SERVER).await;
         let next_hop = NextHop { interface: index("veth0"), vlan: None, source_mac: BALANCER, mac: SERVER };
-        let expected =
-            Resolution { next_hop: Some(next_hop), source: Some(address(source)), local: false, routed };
+        let expected = Resolution {
+            next_hop: Some(next_hop),
+            source: Some(address(source)),
+            local: false,
+            routed,
+            mtu: Some(1500),
+        };
         assert_eq!(resolution, expected, "{known}");
     }
     let view = Arc::clone(&watcher.0.borrow());
-    assert_eq!(view.resolutions[&silent], Resolution { source: Some(own), ..Resolution::default() });
+    assert_eq!(
+        view.resolutions[&silent],
+        Resolution { source: Some(own), mtu: Some(1500), ..Resolution::default() }
+    );
     assert_eq!(
         view.resolutions[&own],
-        Resolution { source: Some(own), local: true, ..Resolution::default() }
+        Resolution { source: Some(own), local: true, mtu: Some(u16::MAX), ..Resolution::default() }
     );
     assert_eq!(view.resolutions[&nowhere], Resolution::default());
     // A device that is not there is left out.
