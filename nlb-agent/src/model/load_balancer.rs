@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Name;
+
 /// A set of VIPs that listeners listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,9 @@ pub struct LoadBalancer {
     /// Whether the VIPs are served.
     #[serde(default = "super::field::yes")]
     pub enabled: bool,
+    /// Which clients may use it; none: all. Of several, one that lets a packet pass is enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<Name>,
 }
 
 /// The products of the contract that exist.

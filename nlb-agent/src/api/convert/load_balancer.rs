@@ -2,7 +2,7 @@ use nlb_proto::v1 as wire;
 
 use super::{
     Invalid, Wire, WireEnum,
-    invalid::At as _,
+    invalid::{At as _, required},
     mask,
     meta::{Header, labels, timestamp},
 };
@@ -11,7 +11,7 @@ use crate::model::{Draft, LoadBalancer, Name, Stored, field::address};
 impl Wire for wire::LoadBalancer {
     type Model = LoadBalancer;
 
-    mask! { description, labels, r#type = "type", addresses, delete_protection, enabled }
+    mask! { description, labels, r#type = "type", addresses, delete_protection, enabled, security_groups }
 
     fn name(&self) -> &str {
         &self.name
@@ -34,7 +34,9 @@ impl Wire for wire::LoadBalancer {
             addresses,
             delete_protection,
             enabled,
+            security_groups,
         } = self;
+        let groups = security_groups.iter().enumerate();
         let addresses = addresses.iter().enumerate();
         let spec = LoadBalancer {
             kind: WireEnum::from_wire("type", r#type)?.unwrap_or_default(),
@@ -43,12 +45,15 @@ impl Wire for wire::LoadBalancer {
                 .collect::<Result<_, _>>()?,
             delete_protection,
             enabled: enabled.unwrap_or(true),
+            security_groups: groups
+                .map(|(index, name)| required(&format!("security_groups[{index}]"), name))
+                .collect::<Result<_, _>>()?,
         };
         Header { name, description, labels }.into_draft(spec)
     }
 
     fn from_stored(name: &Name, Stored { spec, meta }: &Stored<LoadBalancer>) -> Self {
-        let LoadBalancer { kind, addresses, delete_protection, enabled } = spec;
+        let LoadBalancer { kind, addresses, delete_protection, enabled, security_groups } = spec;
         Self {
             name: name.to_string(),
             description: meta.description.to_string(),
@@ -61,6 +66,7 @@ impl Wire for wire::LoadBalancer {
             addresses: addresses.iter().map(ToString::to_string).collect(),
             delete_protection: *delete_protection,
             enabled: Some(*enabled),
+            security_groups: security_groups.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -14,17 +14,20 @@ pub(in crate::ctl) struct LoadBalancer {
     pub(in crate::ctl) addresses: Vec<String>,
     delete_protection: bool,
     enabled: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    security_groups: Vec<String>,
     #[serde(flatten)]
     pub(super) tail: Tail,
 }
 
 impl LoadBalancer {
     pub(super) fn columns(&self) -> Vec<Column> {
-        let Self { head: _, kind, addresses, delete_protection, enabled, tail: _ } = self;
+        let Self { head: _, kind, addresses, delete_protection, enabled, security_groups, tail: _ } = self;
         vec![
             Column::new("TYPE", kind.as_deref().unwrap_or_default()),
             Column::new("VIPS", addresses.join(" ")),
             Column::new("ENABLED", yes_no(*enabled)),
+            Column::wide("SECURITY GROUPS", security_groups.join(" ")),
             Column::wide("DELETE PROTECTION", yes_no(*delete_protection)),
         ]
     }
@@ -44,6 +47,7 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             addresses,
             delete_protection,
             enabled,
+            security_groups,
         } = wire;
         Self {
             head: Head::new(name, description, labels),
@@ -51,6 +55,7 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             addresses,
             delete_protection,
             enabled: enabled.unwrap_or(true),
+            security_groups,
             tail: Tail::new(id, created_at, updated_at, revision),
         }
     }
