@@ -55,6 +55,7 @@ verdicts! {
     DropTtlExpired = "DROP_TTL_EXPIRED": "the TTL or hop limit does not allow another hop";
     DropNoNextHop = "DROP_NO_NEXT_HOP": "the next hop's MAC address is not known yet";
     DropInternal = "DROP_INTERNAL": "the kernel refused to resize the packet";
+    DropSecurityGroup = "DROP_SECURITY_GROUP": "from a client that the security groups of the load balancer do not allow";
 }
 
 /// The number of verdicts.

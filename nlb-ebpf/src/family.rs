@@ -1,8 +1,9 @@
 //! What the address families have each for themselves: maps.
 
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie};
 use nlb_common::{
     abi::{
+        acl::AclKey,
         conn::{Conn, Status},
         conn_set::ConnSet,
         flow::Key,
@@ -47,9 +48,13 @@ pub(crate) trait Tables: Family {
     const AF: u8;
     /// The slot of the program that opens flows through tunnels.
     const OPEN_SLOT: u32;
+    /// The slot of the program for listeners with an access list.
+    const GUARD_SLOT: u32;
 
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
+    /// Access lists.
+    fn acls() -> &'static LpmTrie<AclKey<Self::Address>, u32>;
     /// SNAT addresses.
     fn snats() -> &'static Array<Snat>;
     /// From a client's packet to its connection.
@@ -79,10 +84,16 @@ impl Tables for Ipv4 {
     const NUMBER: u8 = 4;
     const AF: u8 = 2;
     const OPEN_SLOT: u32 = programs::OPEN_V4;
+    const GUARD_SLOT: u32 = programs::GUARD_V4;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
         &maps::ADDRESSES_V4
+    }
+
+    #[inline(always)]
+    fn acls() -> &'static LpmTrie<AclKey<V4>, u32> {
+        &maps::ACLS_V4
     }
 
     #[inline(always)]
@@ -146,10 +157,16 @@ impl Tables for Ipv6 {
     const NUMBER: u8 = 6;
     const AF: u8 = 10;
     const OPEN_SLOT: u32 = programs::OPEN_V6;
+    const GUARD_SLOT: u32 = programs::GUARD_V6;
 
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {
         &maps::ADDRESSES_V6
+    }
+
+    #[inline(always)]
+    fn acls() -> &'static LpmTrie<AclKey<V6>, u32> {
+        &maps::ACLS_V6
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
 //!
 //! The packet's way: [`plain`] does what most packets need, with [`first`] for SYNs, [`pipeline`] all else. One of them
-//! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
+//! parses, and [`listener`] tells whose packet it is; [`guard`] lets clients in where not all may come; [`forward`] takes a client's packet to its server, as [`flow`]
 //! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
 //! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections.
@@ -22,6 +22,7 @@ mod family;
 mod first;
 mod flow;
 mod forward;
+mod guard;
 mod ledger;
 mod listener;
 mod maps;
@@ -70,6 +71,20 @@ fn nlb_open_v4(ctx: XdpContext) -> u32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
 fn nlb_open_v6(ctx: XdpContext) -> u32 {
     done_or_rest(&ctx, open::plain::<Ipv6>(&ctx))
+}
+
+/// Packets over IPv4 to listeners that not everybody may use.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_guard_v4(ctx: XdpContext) -> u32 {
+    done_or_rest(&ctx, guard::plain::<Ipv4>(&ctx))
+}
+
+/// The same over IPv6.
+#[xdp]
+#[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
+fn nlb_guard_v6(ctx: XdpContext) -> u32 {
+    done_or_rest(&ctx, guard::plain::<Ipv6>(&ctx))
 }
 
 #[inline(always)]

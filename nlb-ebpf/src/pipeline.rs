@@ -11,10 +11,10 @@ use crate::{
     config,
     family::Tables,
     forward::{self, Arrival},
-    listener,
+    guard, listener,
     maps::ADDRESS_FILTER,
     open,
-    outcome::{ASK_KERNEL, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
+    outcome::{ASK_KERNEL, DENIED, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
     packet::{Packet, frame, usable_transport},
     reply, reset, shared, transmit,
 };
@@ -47,6 +47,7 @@ fn finish<F: Tables>(ctx: &XdpContext, outcome: Outcome) -> Outcome {
         OPEN_FLOW => open::flow::<F>(ctx),
         OPEN_CONN => open::conn::<F>(ctx),
         REPLY => reply::run::<F>(ctx),
+        DENIED => guard::deny::<F>(ctx),
         _ => outcome,
     };
     match outcome.action() {
@@ -67,7 +68,11 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     if let Some(transport) = usable_transport::<F>(segment, &network) {
         let packet = Packet::<F> { ctx, frame, packet, segment, link, network, transport, is_plain: false };
         return match listener::find::<F>(&packet.destination()) {
-            Some((listener, hasher)) => forward::run(&Arrival::at(packet, listener, hasher)),
+            Some((listener, hasher)) => {
+                let arrival = Arrival::at(packet, listener, hasher);
+                guard::check(&arrival)?;
+                forward::run(&arrival)
+            }
             None => Err(unheard::<F>(&packet.network)),
         };
     }

@@ -14,6 +14,10 @@ pub mod name {
     pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
     /// IPv6 address to [`LocalAddress`](crate::abi::vip::LocalAddress).
     pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
+    /// [`AclKey`](crate::abi::acl::AclKey) to `u32`, by longest prefix.
+    pub const ACLS_V4: &str = "ACLS_V4";
+    /// [`AclKey`](crate::abi::acl::AclKey) to `u32`, by longest prefix.
+    pub const ACLS_V6: &str = "ACLS_V6";
     /// Array of [`Snat`](crate::abi::vip::Snat).
     pub const SNATS_V4: &str = "SNATS_V4";
     /// Array of [`Snat`](crate::abi::vip::Snat).
@@ -66,13 +70,15 @@ pub mod name {
     pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTERS";
 
     /// All of them.
-    pub const ALL: [&str; 31] = [
+    pub const ALL: [&str; 33] = [
         META,
         PROGRAMS,
         CLOCK,
         ADDRESS_FILTER,
         ADDRESSES_V4,
         ADDRESSES_V6,
+        ACLS_V4,
+        ACLS_V6,
         SNATS_V4,
         SNATS_V6,
         LISTENER_BUCKETS,
@@ -120,15 +126,23 @@ pub mod programs {
     pub const OPEN_V4: u32 = 1;
     /// First packets over IPv6.
     pub const OPEN_V6: u32 = 2;
+    /// Packets over IPv4 to listeners with an access list.
+    pub const GUARD_V4: u32 = 3;
+    /// Packets over IPv6 to listeners with an access list.
+    pub const GUARD_V6: u32 = 4;
 
     /// Their names, in the order of their slots.
-    pub const NAMES: [&str; 3] = ["nlb_rest", "nlb_open_v4", "nlb_open_v6"];
+    pub const NAMES: [&str; 5] = ["nlb_rest", "nlb_open_v4", "nlb_open_v6", "nlb_guard_v4", "nlb_guard_v6"];
     /// How many there are.
     pub const SLOTS: u32 = NAMES.len() as u32;
 }
 
 /// Addresses of one family: VIPs and SNAT addresses.
 pub const MAX_ADDRESSES: u32 = 4096;
+/// Entries of all access lists of one family.
+pub const MAX_ACL_ENTRIES: u32 = 1 << 16;
+/// Room for them: a list that changes stands there twice for a moment.
+pub const ACL_ENTRIES: u32 = 2 * MAX_ACL_ENTRIES;
 /// SNAT addresses of one family. A connection table has 65 536 entries for each.
 pub const MAX_SNATS: u32 = 4;
 /// Listener numbers; a listener of a balancer with several VIPs has one for each VIP.

@@ -10,7 +10,7 @@ use nlb_tests::packet::{At, Frame, flag};
 use crate::{
     bench::Bench,
     connection::Connection,
-    ports,
+    guard, ports,
     scene::{self, FIRST_PORT, OTHER_PORT, TCP_PORT, UDP_PORT, host_vip, snat, stranger, vip},
 };
 
@@ -65,6 +65,10 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         // Without a next hop the kernel is asked; the loopback device forwards nothing.
         Verdict::DropNoNextHop => {
             change_backends(bench, family, |backend| backend.next_hop = None);
+            syn
+        }
+        Verdict::DropSecurityGroup => {
+            bench.apply(&guard::ops(family, Protocol::Tcp, Some(1), &[]));
             syn
         }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.

@@ -18,6 +18,7 @@ mod draining;
 mod expiry;
 mod fib;
 mod flows;
+mod guard;
 mod history;
 mod image;
 mod life;

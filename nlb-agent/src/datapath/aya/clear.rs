@@ -11,7 +11,7 @@ use nlb_common::{
 };
 
 use super::{
-    AyaDatapath,
+    AyaDatapath, acls,
     arena::Arena,
     loader::map_error,
     tables::{Key, Maps},
@@ -34,6 +34,8 @@ impl AyaDatapath {
             hash_seed: _,
             verified_instructions: _,
             reserved,
+            acls,
+            unchecked,
             interfaces: _,
             _pins: _,
         } = self;
@@ -41,6 +43,8 @@ impl AyaDatapath {
         clear_tables(maps)?;
         *arena = Arena::new(maps.arena.len(), []);
         *reserved = Default::default();
+        acls.clear();
+        *unchecked = 0;
         Ok(())
     }
 }
@@ -70,6 +74,8 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         address_filter,
         addresses_v4,
         addresses_v6,
+        acls_v4,
+        acls_v6,
         snats: [snats_v4, snats_v6],
         listener_buckets,
         listeners,
@@ -95,6 +101,8 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     } = maps;
     remove_all(addresses_v4, name::ADDRESSES_V4)?;
     remove_all(addresses_v6, name::ADDRESSES_V6)?;
+    acls::remove_all(acls_v4, name::ACLS_V4)?;
+    acls::remove_all(acls_v6, name::ACLS_V6)?;
     address_filter.fill_with_zeroes();
     snats_v4.fill_with_zeroes();
     snats_v6.fill_with_zeroes();

@@ -1,5 +1,6 @@
 //! The real datapath: the kernel's, through aya. Nothing else in the agent names aya.
 
+mod acls;
 mod arena;
 mod clear;
 mod device;
@@ -18,6 +19,7 @@ mod write;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::{Ebpf, programs::Xdp};
@@ -39,8 +41,8 @@ use self::{
     write::Clock,
 };
 use super::{
-    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, SnatSlot, TableUse,
-    Traffic,
+    Acl, AclId, BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry,
+    SnatSlot, TableUse, Traffic,
 };
 use crate::{config::XdpMode, status::InterfaceStatus};
 
@@ -76,6 +78,9 @@ impl Default for Sizes {
     }
 }
 
+/// A connection that a packet opens while an access list changes may be missed by the sweep that comes right then.
+const SWEEPS_THAT_ASK: u8 = 2;
+
 /// The kernel's datapath. It goes on without this value: programs, links and maps are pinned.
 pub struct AyaDatapath {
     ebpf: Ebpf,
@@ -85,6 +90,10 @@ pub struct AyaDatapath {
     hash_seed: u64,
     verified_instructions: Option<u32>,
     reserved: [Reserved; 2],
+    /// The access lists in the maps.
+    acls: BTreeMap<AclId, Arc<Acl>>,
+    /// How many sweeps have still to ask whether clients of connections are allowed: some may be denied lately.
+    unchecked: u8,
     interfaces: Vec<InterfaceStatus>,
     /// Last, so that the directory stays locked as long as anything above is used.
     _pins: PinDirectory,
@@ -115,7 +124,7 @@ impl AyaDatapath {
         time::set(&mut ebpf, &maps.clock);
         let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
         tracing::info!(adopted, bpffs = %options.bpffs.display(), "datapath maps open");
-        let datapath = Self {
+        let mut datapath = Self {
             ebpf,
             maps,
             arena,
@@ -123,9 +132,12 @@ impl AyaDatapath {
             hash_seed,
             verified_instructions,
             reserved: Default::default(),
+            acls: BTreeMap::new(),
+            unchecked: SWEEPS_THAT_ASK,
             interfaces: Vec::new(),
             _pins: pins,
         };
+        datapath.acls = datapath.read()?.acls;
         datapath.recover()?;
         Ok(datapath)
     }
@@ -156,7 +168,8 @@ impl AyaDatapath {
     pub fn sweep_at(&mut self, now: Ticks) -> Result<FlowCounts, DatapathError> {
         let mut counts = FlowCounts::default();
         let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
-        let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
+        let acls = (self.unchecked > 0).then_some(&self.acls);
+        let (judge, ends) = (Judge::new(&self.maps, now, acls)?, self.ends(now));
         self.v4().sweep(&self.slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
         self.v6().sweep(&self.slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
         for table in FlowTable::all(&self.maps) {
@@ -164,6 +177,7 @@ impl AyaDatapath {
         }
         Persistence(&self.maps.persistence).sweep(&judge, &mut counts)?;
         self.reserved = [reserved_v4, reserved_v6];
+        self.unchecked = self.unchecked.saturating_sub(1);
         Ok(counts)
     }
 
