@@ -345,10 +345,11 @@ async fn without_its_store_the_agent_leaves_backends_with_connections_alone() {
 
 #[tokio::test]
 async fn a_datapath_that_fails_now_and_then_converges_to_the_same() {
+    let shop = guarded("{action: deny, cidrs: [10.1.0.0/16]}, {action: allow, cidrs: [10.0.0.0/8]}");
     let expected = {
         let (dir, fake) = (dir(), FakeDatapath::default());
         let bench = Bench::start(&dir, &fake);
-        bench.apply(SHOP).await;
+        bench.apply(&shop).await;
         bench.dump()
     };
     for period in 2..7 {
@@ -363,7 +364,7 @@ async fn a_datapath_that_fails_now_and_then_converges_to_the_same() {
             }
         };
         let bench = Bench::over(&dir, &fake, FaultyDatapath::new(fake.clone(), faults), Vec::new());
-        bench.apply(SHOP).await;
+        bench.apply(&shop).await;
         assert_eq!(bench.dump(), expected, "every {period}th write fails");
     }
 }
@@ -381,6 +382,10 @@ async fn every_step_of_every_plan_is_consistent() {
             .replace("name: a, address: 10.1.0.11", "name: a, address: 10.1.0.12"),
         SHOP.replace("10.0.0.10", "10.0.0.20"),
         SHOP.replace("[four, six]", "[six]"),
+        guarded("{action: allow, cidrs: [10.0.0.0/8]}"),
+        guarded("{action: deny, cidrs: [10.1.0.0/16]}, {action: allow}"),
+        guarded(""),
+        guarded("{action: deny, cidrs: [10.2.0.0/16]}, {action: allow}").replace("10.0.0.10", "10.0.0.30"),
     ];
     for state in &states {
         bench.apply(state).await;
@@ -399,7 +404,99 @@ async fn every_step_of_every_plan_is_consistent() {
     }
 }
 
+/// [`SHOP`] with a security group of these rules.
+fn guarded(rules: &str) -> String {
+    let shop = SHOP.replace("'fd00::10']}", "'fd00::10'], security_groups: [office]}");
+    format!("{{kind: SecurityGroup, name: office, rules: [{rules}]}}\n---\n{shop}")
+}
+
+#[tokio::test]
+async fn a_security_group_becomes_an_access_list_that_changes_by_being_another() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(SHOP).await;
+    let open = bench.dump();
+    fake.take_log();
+    let rules = "{action: deny, cidrs: [10.1.0.0/16]}, {action: allow, protocol: tcp, ports: 80, \
+        cidrs: [10.0.0.0/8, 'fd00::/16']}, {action: allow, protocol: udp}";
+    bench.apply(&guarded(rules)).await;
+    insta::assert_snapshot!("security_group", bench.dump());
+    let ops = fake.take_log();
+    let [Op::PutAcl(first, _), Op::PutListener(..), Op::PutListener(..)] = &ops[..] else {
+        panic!("a list, and the listeners of both VIPs that name it: {ops:#?}");
+    };
+
+    bench.apply(&guarded("{action: allow, cidrs: [10.0.0.0/8]}")).await;
+    let ops = fake.take_log();
+    let [Op::PutAcl(second, _), Op::PutListener(..), Op::PutListener(..), Op::RemoveAcl(gone, _)] = &ops[..]
+    else {
+        panic!("another list, the listeners, and the old list: {ops:#?}");
+    };
+    assert_eq!(gone, first);
+    assert_ne!(second, first);
+    // What does not concern the listeners changes nothing.
+    bench.apply(&guarded("{action: deny, ports: 443}, {action: allow, cidrs: [10.0.0.0/8]}, {action: allow, protocol: icmp}")).await;
+    assert_eq!(fake.take_log(), []);
+
+    bench.apply(&guarded("")).await;
+    assert_eq!(bench.lines("acl "), ["acl 3 nobody"]);
+    bench.apply(SHOP).await;
+    assert_eq!(bench.dump(), open);
+}
+
+#[tokio::test]
+async fn listeners_that_the_same_rules_concern_share_an_access_list() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    let more = "{kind: Listener, name: alt, load_balancer: shop, protocol: tcp, port: 81, backend_service: web}\n---\n\
+        {kind: Listener, name: other, load_balancer: shop, protocol: tcp, port: 82, backend_service: web}";
+    let rules =
+        "{action: allow, ports: 80-81, cidrs: [10.0.0.0/8]}, {action: allow, ports: 82, cidrs: [10.9.0.5]}";
+    bench.apply(&format!("{}---\n{more}", guarded(rules))).await;
+    let image = fake.snapshot();
+    let acls: BTreeMap<_, _> =
+        image.listeners.values().map(|listener| ((listener.port, listener.address), listener.acl)).collect();
+    let of = |port: u16, vip: &str| acls[&(port, vip.parse().expect("an address"))];
+    assert_eq!(of(80, "10.0.0.10"), of(81, "fd00::10"));
+    assert_ne!(of(80, "10.0.0.10"), of(82, "10.0.0.10"));
+    assert_eq!(image.acls.len(), 2, "{image}");
+}
+
+/// A restart reads back what the numbers stand for.
+#[tokio::test]
+async fn a_restart_keeps_access_lists_and_a_removed_listener_keeps_its_own() {
+    let (dir, fake) = (dir(), FakeDatapath::default());
+    let bench = Bench::start(&dir, &fake);
+    bench.apply(&guarded("{action: allow, cidrs: [10.0.0.0/8]}")).await;
+    bench.connections(&[bench.id("10.1.0.11")]);
+    let before = bench.dump();
+    drop(bench);
+    let bench = restarted(&dir, &fake).await;
+    fake.take_log();
+    bench.apply("{kind: ServerGroup, name: empty}").await;
+    assert_eq!(bench.dump(), before);
+    assert_eq!(fake.take_log(), []);
+
+    let removed = bench.store.commit(|state, _| {
+        state.listeners.clear();
+        Ok::<_, nlb_agent::model::Rule>(())
+    });
+    let (_, revision) = removed.expect("a legal change");
+    bench.handle.applied(revision, PATIENCE).await.expect("no fault");
+    assert_eq!(bench.lines("acl "), ["acl 1 10.0.0.0/8 allow"]);
+    bench
+        .until("listeners and list to be gone", |image| image.listeners.is_empty() && image.acls.is_empty())
+        .await;
+}
+
 fn assert_consistent(image: &Image, op: &Op) {
+    if let Op::PutAcl(id, _) | Op::RemoveAcl(id, _) = op {
+        let is_named = image.listeners.values().any(|listener| listener.acl == Some(*id));
+        assert!(!is_named, "{op:?} changes a list that packets meet:\n{image}");
+    }
+    for acl in image.listeners.values().filter_map(|listener| listener.acl) {
+        assert!(image.acls.contains_key(&acl), "{op:?} leaves a listener without its access list:\n{image}");
+    }
     for listener in image.listeners.values() {
         assert!(
             image.services.contains_key(&listener.service),

@@ -61,6 +61,7 @@ verdicts! {
     AnswerNeighbour = "ANSWER_NEIGHBOUR": "neighbour solicitation for a VIP that is announced: answered";
     AnswerEcho = "ANSWER_ECHO": "ICMP echo request to a VIP: answered";
     DropClash = "DROP_CLASH": "would open a connection, but the client's address and port have another one to the same server (dnat)";
+    DropSecurityGroup = "DROP_SECURITY_GROUP": "from a client that the security groups of the load balancer do not allow";
 }
 
 /// The number of verdicts.

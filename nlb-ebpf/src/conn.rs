@@ -138,6 +138,20 @@ pub(crate) fn close<F: Tables>(entry: Entry<F>, index: u32, seen: Status) {
     }
 }
 
+/// Ends a connection and frees its entry, whatever its other direction does meanwhile.
+#[inline(always)]
+pub(crate) fn end<F: Tables>(entry: Entry<F>, index: u32, seen: Status) {
+    for _ in 0..TRIES {
+        let current = status::<F>(entry);
+        if current.generation() != seen.generation()
+            || !current.is_conn()
+            || change::<F>(entry, index, current, current.next_use(FREE))
+        {
+            return;
+        }
+    }
+}
+
 /// Gives an entry back that was published, but that no flow entry will ever name.
 #[inline(always)]
 pub(crate) fn abandon<F: Tables>(entry: Entry<F>, index: u32, published: Status) {

@@ -2,11 +2,12 @@
 
 use aya_ebpf::{
     bindings::xdp_md,
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, LpmTrie},
     programs::XdpContext,
 };
 use nlb_common::{
     abi::{
+        acl::AclKey,
         conn::{Conn, Status},
         conn_set::ConnSet,
         flow::Key,
@@ -68,6 +69,8 @@ pub(crate) trait Tables: Echo {
     const DNAT_SLOT: u32;
     /// The slot of the program for its servers' packets.
     const BACK_SLOT: u32;
+    /// The slot of the program for listeners with an access list.
+    const GUARD_SLOT: u32;
 
     /// Reads the network header, with all that follows it up to the transport header.
     fn network(ctx: &XdpContext, packet: Bytes) -> Option<Network<Self::Address>>;
@@ -75,6 +78,8 @@ pub(crate) trait Tables: Echo {
     fn fragment(ctx: &XdpContext, packet: Bytes) -> Option<(Network<Self::Address>, Fragment)>;
     /// What an address is to the balancer.
     fn addresses() -> &'static HashMap<Self::Address, LocalAddress>;
+    /// Access lists.
+    fn acls() -> &'static LpmTrie<AclKey<Self::Address>, u32>;
     /// SNAT addresses.
     fn snats() -> &'static Array<Snat>;
     /// From a client's packet to its connection.
@@ -112,6 +117,7 @@ impl Tables for Ipv4 {
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V4;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V4;
     const ICMP_SLOT: u32 = programs::ICMP_V4;
+    const GUARD_SLOT: u32 = programs::GUARD_V4;
     const DNAT_SLOT: u32 = programs::DNAT_V4;
     const BACK_SLOT: u32 = programs::BACK_V4;
 
@@ -128,6 +134,11 @@ impl Tables for Ipv4 {
     #[inline(always)]
     fn addresses() -> &'static HashMap<V4, LocalAddress> {
         &maps::ADDRESSES_V4
+    }
+
+    #[inline(always)]
+    fn acls() -> &'static LpmTrie<AclKey<V4>, u32> {
+        &maps::ACLS_V4
     }
 
     #[inline(always)]
@@ -205,6 +216,7 @@ impl Tables for Ipv6 {
     const FRAGMENT_SLOT: u32 = programs::FRAGMENT_V6;
     const TOO_BIG_SLOT: u32 = programs::TOO_BIG_V6;
     const ICMP_SLOT: u32 = programs::ICMP_V6;
+    const GUARD_SLOT: u32 = programs::GUARD_V6;
     const DNAT_SLOT: u32 = programs::DNAT_V6;
     const BACK_SLOT: u32 = programs::BACK_V6;
 
@@ -229,6 +241,11 @@ impl Tables for Ipv6 {
     #[inline(always)]
     fn addresses() -> &'static HashMap<V6, LocalAddress> {
         &maps::ADDRESSES_V6
+    }
+
+    #[inline(always)]
+    fn acls() -> &'static LpmTrie<AclKey<V6>, u32> {
+        &maps::ACLS_V6
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ pub(crate) fn is_for<F: Tables>(arrival: &Arrival<'_, F>) -> bool {
     arrival.is_tcp()
         && arrival.packet.transport.flags.opens()
         && arrival.packet.network.hops > 1
-        && arrival.listener.tracking() == tracking::FULL
+        && arrival.tracking() == tracking::FULL
 }
 
 /// Takes it to a server, if that is plain, or else leaves it to [`crate::open`].

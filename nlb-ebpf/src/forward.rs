@@ -37,6 +37,8 @@ pub(crate) struct Arrival<'a, F: Tables> {
     pub listener: Listening,
     /// The flow's hash.
     pub hash: u64,
+    /// Whether the listener's access list is none of the caller's business: its client is on it, or it will be asked for.
+    pub is_admitted: bool,
 }
 
 impl<'a, F: Tables> Arrival<'a, F> {
@@ -45,7 +47,9 @@ impl<'a, F: Tables> Arrival<'a, F> {
     pub(crate) fn at(packet: Packet<'a, F>, listener: Listening, hasher: Hasher) -> Self {
         let (client, port) = (packet.network.source, packet.transport.source);
         let hash = hasher.with_client(client, port, config::hash_seed());
-        Self { packet, listener, hash }
+        // The rest has asked, or does so first.
+        let is_admitted = !packet.is_plain;
+        Self { packet, listener, hash, is_admitted }
     }
 
     /// The same once more, in a stack frame of its own.
@@ -86,6 +90,12 @@ impl<'a, F: Tables> Arrival<'a, F> {
     #[inline(always)]
     pub(crate) fn client(&self) -> Words {
         Words::of(F::widen(self.packet.network.source))
+    }
+
+    /// What is remembered of the flow; none of the values of [`tracking`] if the client's admission is open.
+    #[inline(always)]
+    pub(crate) fn tracking(&self) -> u32 {
+        if self.is_admitted { self.listener.tracking() } else { self.listener.guarded_tracking() }
     }
 
     /// Whether the packet is TCP.
@@ -135,12 +145,14 @@ pub(crate) fn run<F: Tables>(arrival: &Arrival<'_, F>) -> Step<Outcome> {
     if arrival.packet.network.hops <= 1 {
         return Err(Outcome::drop(Verdict::DropTtlExpired));
     }
-    let tracking = arrival.listener.tracking();
+    let tracking = arrival.tracking();
     if tracking == tracking::NAT {
         return nat::established(arrival);
     }
-    if tracking == tracking::DNAT {
-        return Err(Outcome::call(F::DNAT_SLOT));
+    if tracking > tracking::NONE {
+        // Not before: what has no access list pays nothing for those that have one.
+        let is_guarded = tracking != tracking::DNAT;
+        return Err(Outcome::call(if is_guarded { F::GUARD_SLOT } else { F::DNAT_SLOT }));
     }
     let backend = match slot_alone(arrival, tracking) {
         Some(slot) => by_ring(arrival, slot, tracking)?,

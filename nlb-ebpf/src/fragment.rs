@@ -23,7 +23,7 @@ use crate::{
     counters, dnat,
     family::Tables,
     forward::{self, Arrival},
-    handover, listener,
+    guard, handover, listener,
     maps::{BACKENDS, FRAGMENTS},
     nat, open,
     outcome::{ASK_KERNEL, OPEN_CONN, Outcome, RESET, Step, TUNNEL},
@@ -122,6 +122,7 @@ fn routed<F: Tables>(ctx: &XdpContext, ports: Ports) -> Outcome {
     arrived::<F>(ctx, ports, |packet| match listener::find::<F>(&packet.destination()) {
         Some((listener, hasher)) if !matches!(listener.tracking(), tracking::NAT | tracking::DNAT) => {
             let arrival = Arrival::at(packet, listener, hasher);
+            admitted(&arrival)?;
             match forward::unrecorded(&arrival) {
                 Some(Ok((backend, _))) => {
                     Ok(open::counted(&arrival, route::Found { backend, is_new: false }))
@@ -147,14 +148,24 @@ fn tunneled<F: Tables>(ctx: &XdpContext, ports: Ports, backend: u32) -> Outcome 
 #[inline(never)]
 fn translated<F: Tables>(ctx: &XdpContext, ports: Ports) -> Outcome {
     arrived::<F>(ctx, ports, |packet| match listener::find::<F>(&packet.destination()) {
-        Some((listener, hasher)) if listener.tracking() == tracking::DNAT => {
-            nat::fragment::<F, { translation::DESTINATION }>(&Arrival::at(packet, listener, hasher))
-        }
         Some((listener, hasher)) => {
-            nat::fragment::<F, { translation::BOTH }>(&Arrival::at(packet, listener, hasher))
+            let is_dnat = listener.tracking() == tracking::DNAT;
+            let arrival = Arrival::at(packet, listener, hasher);
+            admitted(&arrival)?;
+            if is_dnat {
+                nat::fragment::<F, { translation::DESTINATION }>(&arrival)
+            } else {
+                nat::fragment::<F, { translation::BOTH }>(&arrival)
+            }
         }
         None => to_client(&packet),
     })
+}
+
+/// Its flow ends with the next packet that is none of these.
+#[inline(always)]
+fn admitted<F: Tables>(arrival: &Arrival<'_, F>) -> Step<()> {
+    guard::check(arrival).map_err(|_| Outcome::drop(Verdict::DropSecurityGroup))
 }
 
 #[inline(always)]

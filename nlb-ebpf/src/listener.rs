@@ -163,7 +163,19 @@ impl Listening {
     /// One of [`nlb_common::abi::listener::tracking`].
     #[inline(always)]
     pub(crate) fn tracking(self) -> u32 {
+        listener::tracking_of(self.guarded_tracking())
+    }
+
+    /// The same, which is no longer any of them if the listener has an access list.
+    #[inline(always)]
+    pub(crate) fn guarded_tracking(self) -> u32 {
         // SAFETY: as above.
         unsafe { shared::read(&raw const (*self.entry).tracking) }
+    }
+
+    /// The number of its access list; 0: there is none.
+    #[inline(always)]
+    pub(crate) fn acl(self) -> u32 {
+        listener::acl_of(self.guarded_tracking())
     }
 }

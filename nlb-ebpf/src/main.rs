@@ -1,8 +1,8 @@
 //! nlb's datapath: one XDP program that picks a server for every packet and brings the answers back.
 //!
 //! The packet's way: [`plain`] does what most packets need, with [`first`] for SYNs, [`pipeline`] all else. One of them
-//! parses, and [`listener`] tells whose packet it is; [`forward`] takes a client's packet to its server, as [`flow`]
-//! (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
+//! parses, and [`listener`] tells whose packet it is; [`guard`] lets clients in where not all may come;
+//! [`forward`] takes a client's packet to its server, as [`flow`] (tunnels) or [`conn`] ([`nat`]) remember. What they do not know goes to [`open`] and [`route`]: [`persistence`] and
 //! [`schedule`] pick a server. [`reply`] takes the server's packet to its client, [`reset`] answers what has no future,
 //! [`tunnel`], [`dsr`] and [`transmit`] send. [`ledger`] counts connections. [`fragment`] is for parts of packets,
 //! [`too_big`] for what does not fit; [`dnat`] has programs of its own; [`arp`], [`neighbour`] and [`echo`] (by [`icmp`]) answer for the VIPs themselves.
@@ -27,6 +27,7 @@ mod first;
 mod flow;
 mod forward;
 mod fragment;
+mod guard;
 mod handover;
 mod icmp;
 mod interface;
@@ -94,6 +95,10 @@ programs! {
     nlb_open_v4 = open::plain::<Ipv4>;
     /// The same over IPv6.
     nlb_open_v6 = open::plain::<Ipv6>;
+    /// Packets over IPv4 to listeners that not everybody may use.
+    nlb_guard_v4 = guard::plain::<Ipv4>;
+    /// The same over IPv6.
+    nlb_guard_v6 = guard::plain::<Ipv6>;
     /// Clients' packets of `dnat` over IPv4.
     nlb_dnat_v4 = dnat::client::<Ipv4>;
     /// The same over IPv6.

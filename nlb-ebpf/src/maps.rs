@@ -4,10 +4,11 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
 };
 use nlb_common::{
     abi::{
+        acl::AclKey,
         active::Active,
         backend::{Backend, Egress},
         clock::Clock,
@@ -19,9 +20,9 @@ use nlb_common::{
         interface::Interface,
         listener::{Listener, ListenerBucket},
         maps::{
-            DEFAULT_DNATS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_SNATS, FRAGMENTED, HALF_OPEN_SETS,
-            LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES, MAX_INTERFACES,
-            MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, conn_sets, flow_sets, persistence_sets,
+            ACL_ENTRIES, DEFAULT_DNATS, DEFAULT_FLOWS, DEFAULT_PERSISTENCE, DEFAULT_SNATS, FRAGMENTED,
+            HALF_OPEN_SETS, LISTENER_BUCKETS as BUCKETS, MAX_ADDRESSES, MAX_BACKENDS, MAX_EGRESSES,
+            MAX_INTERFACES, MAX_LISTENERS, MAX_SERVICES, MAX_SLOTS, conn_sets, flow_sets, persistence_sets,
             programs::SLOTS as PROGRAM_SLOTS,
         },
         meta::Meta,
@@ -58,6 +59,12 @@ pub(crate) static ADDRESSES_V4: HashMap<V4, LocalAddress> = HashMap::with_max_en
 
 #[map]
 pub(crate) static ADDRESSES_V6: HashMap<V6, LocalAddress> = HashMap::with_max_entries(MAX_ADDRESSES, 0);
+
+#[map]
+pub(crate) static ACLS_V4: LpmTrie<AclKey<V4>, u32> = LpmTrie::with_max_entries(ACL_ENTRIES, 0);
+
+#[map]
+pub(crate) static ACLS_V6: LpmTrie<AclKey<V6>, u32> = LpmTrie::with_max_entries(ACL_ENTRIES, 0);
 
 #[map]
 pub(crate) static SNATS_V4: Array<Snat> = Array::with_max_entries(SNATS, BPF_F_MMAPABLE);

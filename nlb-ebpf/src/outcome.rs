@@ -112,5 +112,7 @@ pub(crate) const REPLY: u32 = 0x105;
 pub(crate) const TUNNEL: u32 = 0x106;
 /// Not for [`crate::plain`]: the packet is as it came.
 pub(crate) const REST: u32 = 0x107;
+/// From a client that may not use the listener: see [`crate::guard::deny`].
+pub(crate) const DENIED: u32 = 0x108;
 /// The first of the actions that call a program, in the order of their slots.
 const CALL: u32 = 0x200;

@@ -15,10 +15,10 @@ use crate::{
     config,
     family::Tables,
     forward::{self, Arrival},
-    handover, listener,
+    guard, handover, listener,
     maps::ADDRESS_FILTER,
     open,
-    outcome::{ASK_KERNEL, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
+    outcome::{ASK_KERNEL, DENIED, OPEN_CONN, OPEN_FLOW, Outcome, REPLY, RESET, Step},
     packet::{Packet, frame, usable_transport},
     reply, reset, shared, transmit,
 };
@@ -56,6 +56,7 @@ fn finish<F: Tables>(ctx: &XdpContext, outcome: Outcome) -> Outcome {
         OPEN_FLOW => open::flow::<F>(ctx),
         OPEN_CONN => open::conn::<F>(ctx),
         REPLY => reply::run::<F>(ctx),
+        DENIED => guard::deny::<F>(ctx),
         _ => outcome,
     };
     match outcome.action() {
@@ -79,7 +80,11 @@ fn steps<F: Tables>(ctx: &XdpContext) -> Step<Outcome> {
     if let Some(transport) = usable_transport::<F>(segment, &network) {
         let packet = Packet::<F> { ctx, frame, packet, segment, link, network, transport, is_plain: false };
         return match listener::find::<F>(&packet.destination()) {
-            Some((listener, hasher)) => forward::run(&Arrival::at(packet, listener, hasher)),
+            Some((listener, hasher)) => {
+                let arrival = Arrival::at(packet, listener, hasher);
+                guard::check(&arrival)?;
+                forward::run(&arrival)
+            }
             None => Err(unheard::<F>(&packet.network)),
         };
     }

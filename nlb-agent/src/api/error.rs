@@ -93,6 +93,9 @@ fn code(rule: &Rule) -> Code {
         Rule::NoAddress { .. }
         | Rule::AddressTwice { .. }
         | Rule::GroupTwice { .. }
+        | Rule::SecurityGroupTwice { .. }
+        | Rule::TooManyRules { .. }
+        | Rule::TooManyCidrs { .. }
         | Rule::FieldConflict { .. }
         | Rule::ServerNameTwice { .. }
         | Rule::ServerAddressTwice { .. } => Code::InvalidArgument,

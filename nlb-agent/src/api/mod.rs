@@ -14,7 +14,8 @@ use std::time::Duration;
 use nlb_proto::v1::{
     self as wire, backend_services_server::BackendServicesServer, listeners_server::ListenersServer,
     load_balancers_server::LoadBalancersServer, manifests_server::ManifestsServer,
-    server_groups_server::ServerGroupsServer, status_server::StatusServer,
+    security_groups_server::SecurityGroupsServer, server_groups_server::ServerGroupsServer,
+    status_server::StatusServer,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -63,6 +64,7 @@ pub async fn serve(
     health.set_serving::<ServerGroupsServer<Desired>>().await;
     health.set_serving::<BackendServicesServer<Desired>>().await;
     health.set_serving::<ListenersServer<Desired>>().await;
+    health.set_serving::<SecurityGroupsServer<Desired>>().await;
     health.set_serving::<ManifestsServer<Desired>>().await;
     health.set_serving::<StatusServer<reconcile::Handle>>().await;
 
@@ -71,6 +73,7 @@ pub async fn serve(
         .add_service(ServerGroupsServer::new(desired.clone()))
         .add_service(BackendServicesServer::new(desired.clone()))
         .add_service(ListenersServer::new(desired.clone()))
+        .add_service(SecurityGroupsServer::new(desired.clone()))
         .add_service(ManifestsServer::new(desired))
         .add_service(StatusServer::new(reconciler))
         .add_service(health_service)

@@ -2,7 +2,8 @@
 
 use nlb_proto::v1::{
     self as wire, backend_services_server::BackendServices, listeners_server::Listeners,
-    load_balancers_server::LoadBalancers, manifests_server::Manifests, server_groups_server::ServerGroups,
+    load_balancers_server::LoadBalancers, manifests_server::Manifests,
+    security_groups_server::SecurityGroups, server_groups_server::ServerGroups,
     status_server::Status as StatusService,
 };
 use tonic::{Request, Response, Status};
@@ -81,6 +82,13 @@ crud_service!(
     create_listener(CreateListenerRequest), get_listener,
     list_listeners -> ListListenersResponse { listeners },
     update_listener(UpdateListenerRequest), delete_listener
+);
+
+crud_service!(
+    SecurityGroups, SecurityGroup as security_group,
+    create_security_group(CreateSecurityGroupRequest), get_security_group,
+    list_security_groups -> ListSecurityGroupsResponse { security_groups },
+    update_security_group(UpdateSecurityGroupRequest), delete_security_group
 );
 
 crud_service!(

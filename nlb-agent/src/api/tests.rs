@@ -4,7 +4,8 @@ use hyper_util::rt::TokioIo;
 use nlb_proto::v1::{
     backend_services_client::BackendServicesClient, listeners_client::ListenersClient,
     load_balancers_client::LoadBalancersClient, manifests_client::ManifestsClient,
-    server_groups_client::ServerGroupsClient, status_client::StatusClient,
+    security_groups_client::SecurityGroupsClient, server_groups_client::ServerGroupsClient,
+    status_client::StatusClient,
 };
 use prost_types::FieldMask;
 use tempfile::TempDir;
@@ -333,6 +334,55 @@ async fn deletion_is_refused_while_in_use_unless_it_cascades() {
     let deleted =
         world.groups().delete_server_group(delete("servers", true)).await.expect("unprotected").into_inner();
     assert_eq!(deleted.deleted, ["listener/http", "backend-service/web", "server-group/servers"]);
+}
+
+#[tokio::test]
+async fn a_security_group_is_created_shown_updated_and_deleted_when_nobody_names_it() {
+    let world = world(None).await;
+    let mut groups = SecurityGroupsClient::new(world.channel.clone());
+    let rule = |cidr: &str| wire::SecurityRule {
+        action: wire::security_rule::Action::Allow.into(),
+        ports: "80-90".to_owned(),
+        cidrs: vec![cidr.to_owned()],
+        ..Default::default()
+    };
+    let group = |cidr| wire::SecurityGroup {
+        name: "office".to_owned(),
+        rules: vec![rule(cidr)],
+        ..Default::default()
+    };
+    let create = |cidr| wire::CreateSecurityGroupRequest { security_group: Some(group(cidr)) };
+    let (code, message) = refused(groups.create_security_group(create("10.0.0.1/8")).await);
+    assert_eq!(code, Code::InvalidArgument);
+    assert_eq!(
+        message,
+        "rules[0].cidrs[0]: 10.0.0.1/8 has bits of a host behind its prefix: 10.0.0.0/8 allowed, or the address alone"
+    );
+    let created = groups.create_security_group(create("10.0.0.0/8")).await.expect("legal").into_inner();
+    let shown = wire::SecurityRule { direction: 1, protocol: 1, ..rule("10.0.0.0/8") };
+    assert_eq!(created.rules, [shown]);
+    assert_eq!(groups.get_security_group(get("office")).await.expect("exists").into_inner(), created);
+    let update = wire::UpdateSecurityGroupRequest {
+        security_group: Some(group("10.9.0.0/16")),
+        update_mask: Some(FieldMask { paths: vec!["rules".to_owned()] }),
+    };
+    let updated = groups.update_security_group(update).await.expect("legal").into_inner();
+    assert_eq!((updated.revision, updated.rules[0].cidrs[0].as_str()), (2, "10.9.0.0/16"));
+    let listed = groups.list_security_groups(wire::ListRequest {}).await.expect("always").into_inner();
+    assert_eq!(listed.security_groups, [updated]);
+
+    let guarded = SHOP.replace("[10.0.0.10]", "[10.0.0.10]\nsecurity_groups: [office]");
+    world.apply(&guarded).await.expect("legal");
+    assert_eq!(
+        refused(groups.delete_security_group(delete("office", false)).await),
+        (
+            Code::FailedPrecondition,
+            "security group office is in use by load balancer shop: delete that first, or cascade".to_owned()
+        )
+    );
+    world.apply(SHOP).await.expect("legal");
+    let deleted = groups.delete_security_group(delete("office", false)).await.expect("unused").into_inner();
+    assert_eq!(deleted.deleted, ["security-group/office"]);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub fn parse(file_name: &str, yaml: &str) -> Result<Vec<Manifest>, ManifestError
     for ((first, second), document) in documents().zip(documents()).zip(documents()) {
         let Some(Head { kind }) = yaml::document(file_name, first)? else { continue };
         let draft = match kind {
+            Kind::SecurityGroup => AnyDraft::SecurityGroup(read(file_name, document)?),
             Kind::LoadBalancer => AnyDraft::LoadBalancer(read(file_name, document)?),
             Kind::ServerGroup => AnyDraft::ServerGroup(read(file_name, document)?),
             Kind::BackendService => AnyDraft::BackendService(read(file_name, document)?),

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use nlb_common::{
     ticks::Ticks,
 };
 
+use super::Acl;
 use crate::model::{OnDrainExpiry, Protocol};
 
 /// Declares a number that names an entry of a map.
@@ -52,6 +54,10 @@ id! {
 id! {
     /// Number of a way out; never 0.
     EgressId(u16)
+}
+id! {
+    /// Number of an access list; never 0.
+    AclId(u32)
 }
 id! {
     /// Number of a SNAT address within its family.
@@ -190,6 +196,8 @@ pub struct Listener {
     pub closed_to_new: bool,
     /// What is remembered of its flows.
     pub tracking: Tracking,
+    /// Which clients may use it; `None`: all.
+    pub acl: Option<AclId>,
 }
 
 /// What the datapath remembers of a listener's flows.
@@ -435,6 +443,8 @@ pub struct Image {
     pub addresses: BTreeMap<IpAddr, LocalAddress>,
     /// Source addresses.
     pub snats: BTreeMap<(Family, SnatSlot), Snat>,
+    /// Access lists. A number stands for the same list as long as it is in use.
+    pub acls: BTreeMap<AclId, Arc<Acl>>,
     /// Listeners.
     pub listeners: BTreeMap<ListenerId, Listener>,
     /// Backend services.
@@ -458,6 +468,10 @@ pub enum Op {
     PutSnat(Family, SnatSlot, Snat),
     /// Removes a SNAT address.
     RemoveSnat(Family, SnatSlot),
+    /// Makes an access list.
+    PutAcl(AclId, Arc<Acl>),
+    /// Removes an access list.
+    RemoveAcl(AclId, Arc<Acl>),
     /// Makes or replaces a listener.
     PutListener(ListenerId, Listener),
     /// Removes a listener.
@@ -488,6 +502,8 @@ impl Image {
             Op::RemoveAddress(address) => drop(self.addresses.remove(&address)),
             Op::PutSnat(family, slot, snat) => drop(self.snats.insert((family, slot), snat)),
             Op::RemoveSnat(family, slot) => drop(self.snats.remove(&(family, slot))),
+            Op::PutAcl(id, acl) => drop(self.acls.insert(id, acl)),
+            Op::RemoveAcl(id, _) => drop(self.acls.remove(&id)),
             Op::PutListener(id, listener) => drop(self.listeners.insert(id, listener)),
             Op::RemoveListener(id, _) => drop(self.listeners.remove(&id)),
             Op::PutService(id, service) => drop(self.services.insert(id, service)),
@@ -552,7 +568,7 @@ impl fmt::Display for MacText {
 /// The golden form: a line for each entry.
 impl fmt::Display for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { addresses, snats, listeners, services, backends, egresses, interfaces } = self;
+        let Self { addresses, snats, acls, listeners, services, backends, egresses, interfaces } = self;
         for (address, LocalAddress { vip, snat, host, announce, echo }) in addresses {
             write!(f, "address {address}")?;
             vip.iter().try_for_each(|vip| write!(f, " vip={vip}"))?;
@@ -569,13 +585,31 @@ impl fmt::Display for Image {
                 writeln!(f, "dnat {family}/{slot} places={ports}")?;
             }
         }
+        for (id, acl) in acls {
+            if acl.entries.is_empty() {
+                writeln!(f, "acl {id} nobody")?;
+            }
+            for (cidr, access) in &acl.entries {
+                writeln!(f, "acl {id} {cidr} {access}")?;
+            }
+        }
         for (id, listener) in listeners {
-            let Listener { vip, address, protocol, port, service, idle_timeout, closed_to_new, tracking } =
-                listener;
+            let Listener {
+                vip,
+                address,
+                protocol,
+                port,
+                service,
+                idle_timeout,
+                closed_to_new,
+                tracking,
+                acl,
+            } = listener;
+            let acl = acl.map_or_else(String::new, |acl| format!(" acl={acl}"));
             let closed = if *closed_to_new { " closed-to-new" } else { "" };
             writeln!(
                 f,
-                "listener {id} vip={vip} {protocol}/{} service={service} idle={idle_timeout:?} {tracking}{closed}",
+                "listener {id} vip={vip} {protocol}/{} service={service} idle={idle_timeout:?} {tracking}{acl}{closed}",
                 SocketAddr::new(*address, *port)
             )?;
         }

@@ -2,6 +2,7 @@
 //!
 //! [`aya`] is the real one, [`fake`] keeps an image in memory, [`faulty`] fails at times.
 
+mod acl;
 pub mod aya;
 mod error;
 pub mod fake;
@@ -15,11 +16,12 @@ use std::{
 };
 
 pub use self::{
+    acl::{Access, Acl},
     error::DatapathError,
     image::{
-        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Image, Listener,
-        ListenerId, LocalAddress, MacText, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId, Slots,
-        Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
+        AclId, Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Image,
+        Listener, ListenerId, LocalAddress, MacText, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId,
+        Slots, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
 };
 use crate::status::InterfaceStatus;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::service::Conflict;
 use super::{
-    BackendService, Kind, Listener, LoadBalancer, LoadBalancerType, Name, Resource, Rule, ServerGroup, State,
+    BackendService, Kind, Listener, LoadBalancer, LoadBalancerType, Name, Resource, Rule, SecurityGroup,
+    ServerGroup, State,
 };
 
 impl State {
@@ -15,18 +16,41 @@ impl State {
     /// # Errors
     /// The first rule that is broken.
     pub fn check(&self) -> Result<(), Rule> {
+        self.check_security_groups()?;
         self.check_load_balancers()?;
         self.check_server_groups()?;
         self.check_backend_services()?;
         self.check_listeners()
     }
 
-    /// Every balancer has a VIP, and every VIP one balancer.
+    /// Groups are no larger than they may be.
+    fn check_security_groups(&self) -> Result<(), Rule> {
+        for (name, group) in &self.security_groups {
+            let rules = group.spec.rules.len();
+            if rules > SecurityGroup::MAX_RULES {
+                return Err(Rule::TooManyRules { name: name.clone(), rules, max: SecurityGroup::MAX_RULES });
+            }
+            let cidrs = group.spec.rules.iter().map(|rule| rule.cidrs.len()).sum();
+            if cidrs > SecurityGroup::MAX_CIDRS {
+                return Err(Rule::TooManyCidrs { name: name.clone(), cidrs, max: SecurityGroup::MAX_CIDRS });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every balancer has a VIP, every VIP one balancer, and security groups exist.
     fn check_load_balancers(&self) -> Result<(), Rule> {
         let mut owners = BTreeMap::new();
         for (name, balancer) in &self.load_balancers {
             if balancer.spec.addresses.is_empty() {
                 return Err(Rule::NoAddress { name: name.clone() });
+            }
+            let mut groups = BTreeSet::new();
+            for group in &balancer.spec.security_groups {
+                if !groups.insert(group) {
+                    return Err(Rule::SecurityGroupTwice { name: name.clone(), group: group.clone() });
+                }
+                self.reference::<SecurityGroup>(Kind::LoadBalancer, name, "security_groups", group)?;
             }
             for &address in &balancer.spec.addresses {
                 match owners.insert(address, name) {

@@ -2,8 +2,8 @@
 //! checked by [`State::check`] when a transaction is complete, so that the order of its operations is free.
 
 use super::{
-    AnyDraft, BackendService, Draft, Kind, Listener, LoadBalancer, Meta, Name, Resource, Rule, ServerGroup,
-    State, Stored,
+    AnyDraft, BackendService, Draft, Kind, Listener, LoadBalancer, Meta, Name, Resource, Rule, SecurityGroup,
+    ServerGroup, State, Stored,
 };
 
 /// What an operation knows of the world outside.
@@ -106,6 +106,7 @@ impl State {
     /// [`Rule::Immutable`].
     pub fn upsert_any(&mut self, draft: AnyDraft, now: Now) -> Result<Change, Rule> {
         match draft {
+            AnyDraft::SecurityGroup(draft) => self.upsert(draft, now),
             AnyDraft::LoadBalancer(draft) => self.upsert(draft, now),
             AnyDraft::ServerGroup(draft) => self.upsert(draft, now),
             AnyDraft::BackendService(draft) => self.upsert(draft, now),
@@ -127,9 +128,12 @@ impl State {
     ) -> Result<Vec<(Kind, Name)>, Rule> {
         let stored = self.get::<R>(name)?;
         check_revision(R::KIND, name, &stored.meta, expected)?;
-        self.check_protection(R::KIND, name)?;
         let blocking = self.referrers(R::KIND, name);
-        if referrers == Referrers::Refuse && !blocking.is_empty() {
+        let is_in_use = referrers == Referrers::Refuse && !blocking.is_empty();
+        if R::KIND == Kind::LoadBalancer || !is_in_use {
+            self.check_protection(R::KIND, name)?;
+        }
+        if is_in_use {
             return Err(Rule::InUse { kind: R::KIND, name: name.clone(), referrers: blocking });
         }
         let mut deleted = Vec::new();
@@ -137,8 +141,14 @@ impl State {
         Ok(deleted)
     }
 
-    /// A load balancer may be protected against deletion. No cascade reaches one: it refers to nothing.
+    /// A load balancer may be protected against deletion, also against that of a security group with all that names it.
     fn check_protection(&self, kind: Kind, name: &Name) -> Result<(), Rule> {
+        if kind == Kind::SecurityGroup {
+            return self
+                .referrers(kind, name)
+                .iter()
+                .try_for_each(|(kind, name)| self.check_protection(*kind, name));
+        }
         let protected = kind == Kind::LoadBalancer
             && self.load_balancers.get(name).is_some_and(|lb| lb.spec.delete_protection);
         if protected { Err(Rule::DeleteProtected { name: name.clone() }) } else { Ok(()) }
@@ -157,6 +167,10 @@ impl State {
                 let all = self.backend_services.iter().filter(|(_, bs)| bs.spec.server_groups.contains(name));
                 all.map(|(service, _)| (Kind::BackendService, service.clone())).collect()
             }
+            Kind::SecurityGroup => {
+                let all = self.load_balancers.iter().filter(|(_, lb)| lb.spec.security_groups.contains(name));
+                all.map(|(balancer, _)| (Kind::LoadBalancer, balancer.clone())).collect()
+            }
             Kind::Listener => Vec::new(),
         }
     }
@@ -167,6 +181,7 @@ impl State {
             self.remove(referrer, deleted);
         }
         match kind {
+            Kind::SecurityGroup => drop(SecurityGroup::all_mut(self).remove(&name)),
             Kind::LoadBalancer => drop(LoadBalancer::all_mut(self).remove(&name)),
             Kind::ServerGroup => drop(ServerGroup::all_mut(self).remove(&name)),
             Kind::BackendService => drop(BackendService::all_mut(self).remove(&name)),

@@ -2,6 +2,8 @@ use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Name;
+
 /// A set of VIPs that listeners listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,9 @@ pub struct LoadBalancer {
     /// Whether pings to the VIPs are answered, where they are not addresses of the host's own.
     #[serde(default = "super::field::yes")]
     pub echo: bool,
+    /// Which clients may use it; none: all. Of several, one that lets a packet pass is enough.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<Name>,
 }
 
 /// The products of the contract that exist.

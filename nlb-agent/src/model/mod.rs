@@ -17,6 +17,7 @@ mod load_balancer;
 mod policy;
 mod resource;
 mod rule;
+mod security_group;
 mod server_group;
 mod state;
 
@@ -28,8 +29,9 @@ pub use self::{
     check::Conflict,
     edit::{Change, Now, Referrers},
     field::{
-        Description, DrainTime, ExpectedCodes, HostName, HttpPath, IdleTimeout, InvalidField, Label, Name,
-        PersistenceTime, Port, ProbeInterval, ProbeTimeout, Protocol, SlowStart, Threshold, Weight,
+        Cidr, Description, DrainTime, ExpectedCodes, HostName, HttpPath, IdleTimeout, InvalidField, Label,
+        Name, PersistenceTime, Port, PortRange, ProbeInterval, ProbeTimeout, Protocol, SlowStart, Threshold,
+        Weight,
     },
     key::BackendKey,
     listener::Listener,
@@ -37,6 +39,7 @@ pub use self::{
     policy::{ConnectionTracking, Forwarding, Scheduler, SessionPersistence, UnknownFlow},
     resource::Resource,
     rule::Rule,
+    security_group::{Action, Direction, RuleProtocol, SecurityGroup, SecurityRule},
     server_group::{AdminState, Server, ServerGroup},
     state::{AnyDraft, Draft, Kind, Meta, State, Stored},
 };

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{BackendService, Kind, Listener, LoadBalancer, Name, ServerGroup, State, Stored};
+use super::{BackendService, Kind, Listener, LoadBalancer, Name, SecurityGroup, ServerGroup, State, Stored};
 
 /// A kind of resource: what [`State`]'s operations need to know to treat all kinds alike.
 pub trait Resource:
@@ -59,6 +59,22 @@ impl Resource for ServerGroup {
             let admin_state = server.admin_state.or(known.and_then(|known| known.admin_state));
             server.admin_state = Some(admin_state.unwrap_or_default());
         }
+    }
+
+    fn immutable_fields(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+impl Resource for SecurityGroup {
+    const KIND: Kind = Kind::SecurityGroup;
+
+    fn all(state: &State) -> &BTreeMap<Name, Stored<Self>> {
+        &state.security_groups
+    }
+
+    fn all_mut(state: &mut State) -> &mut BTreeMap<Name, Stored<Self>> {
+        &mut state.security_groups
     }
 
     fn immutable_fields(&self) -> Vec<(&'static str, String)> {

@@ -46,6 +46,18 @@ pub enum Rule {
     #[error("load balancer {name}: addresses: {address} belongs to load balancer {owner} already")]
     AddressTaken { name: Name, address: IpAddr, owner: Name },
 
+    /// A balancer names a security group once.
+    #[error("load balancer {name}: security_groups: {group} is listed twice")]
+    SecurityGroupTwice { name: Name, group: Name },
+
+    /// A security group has so many rules at most.
+    #[error("security group {name}: rules: there are {rules}: at most {max} allowed")]
+    TooManyRules { name: Name, rules: usize, max: usize },
+
+    /// A security group has so many CIDRs at most.
+    #[error("security group {name}: rules: they have {cidrs} CIDRs in all: at most {max} allowed")]
+    TooManyCidrs { name: Name, cidrs: usize, max: usize },
+
     /// One listener per balancer, protocol and port.
     #[error(
         "listener {name}: port: {protocol} port {port} of load balancer {load_balancer} belongs to listener {owner} already"
@@ -129,6 +141,7 @@ impl Rule {
             Self::DeleteProtected { name, .. }
             | Self::NoAddress { name, .. }
             | Self::AddressTwice { name, .. }
+            | Self::SecurityGroupTwice { name, .. }
             | Self::AddressTaken { name, .. } => (Kind::LoadBalancer, name),
             Self::PortTaken { name, .. }
             | Self::ProtocolMismatch { name, .. }
@@ -140,6 +153,7 @@ impl Rule {
             | Self::FieldConflict { name, .. }
             | Self::ListenerConflict { name, .. }
             | Self::ProductsMixed { name, .. } => (Kind::BackendService, name),
+            Self::TooManyRules { name, .. } | Self::TooManyCidrs { name, .. } => (Kind::SecurityGroup, name),
             Self::ServerNameTwice { name, .. } | Self::ServerAddressTwice { name, .. } => {
                 (Kind::ServerGroup, name)
             }

@@ -2,7 +2,9 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BackendService, Description, Label, Listener, LoadBalancer, Name, Resource, ServerGroup};
+use super::{
+    BackendService, Description, Label, Listener, LoadBalancer, Name, Resource, SecurityGroup, ServerGroup,
+};
 
 /// The resources of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct State {
     pub backend_services: BTreeMap<Name, Stored<BackendService>>,
     /// By name.
     pub server_groups: BTreeMap<Name, Stored<ServerGroup>>,
+    /// By name.
+    pub security_groups: BTreeMap<Name, Stored<SecurityGroup>>,
 }
 
 /// A resource with what the server keeps about it.
@@ -59,6 +63,8 @@ pub struct Draft<R> {
 /// A draft of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnyDraft {
+    /// A security group.
+    SecurityGroup(Draft<SecurityGroup>),
     /// A load balancer.
     LoadBalancer(Draft<LoadBalancer>),
     /// A server group.
@@ -73,6 +79,7 @@ impl AnyDraft {
     /// Which resource this describes.
     pub fn key(&self) -> (Kind, &Name) {
         match self {
+            Self::SecurityGroup(draft) => (SecurityGroup::KIND, &draft.name),
             Self::LoadBalancer(draft) => (LoadBalancer::KIND, &draft.name),
             Self::ServerGroup(draft) => (ServerGroup::KIND, &draft.name),
             Self::BackendService(draft) => (BackendService::KIND, &draft.name),
@@ -85,6 +92,8 @@ impl AnyDraft {
 /// manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
+    /// See [`SecurityGroup`].
+    SecurityGroup,
     /// See [`LoadBalancer`].
     LoadBalancer,
     /// See [`ServerGroup`].
@@ -99,6 +108,7 @@ impl Kind {
     /// One word, as in `load-balancer/shop`.
     pub fn slug(self) -> &'static str {
         match self {
+            Self::SecurityGroup => "security-group",
             Self::LoadBalancer => "load-balancer",
             Self::ServerGroup => "server-group",
             Self::BackendService => "backend-service",
@@ -111,6 +121,7 @@ impl Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::SecurityGroup => "security group",
             Self::LoadBalancer => "load balancer",
             Self::ServerGroup => "server group",
             Self::BackendService => "backend service",

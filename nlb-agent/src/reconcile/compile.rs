@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use nlb_common::abi::ring::Slot;
 
 use super::{
+    acl::{self, Lists},
     clock::Clock,
     ids::{Exhausted, Ids, Kind},
     ports::HostPorts,
@@ -16,15 +18,15 @@ use super::{
 };
 use crate::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, FlowCounts, Forward, Image,
-        Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, RingKey, Service, ServiceId,
-        Slots, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
+        Acl, AclId, Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, FlowCounts,
+        Forward, Image, Listener, ListenerId, LocalAddress, MacText, NextHop, Picks, Ring, RingKey, Service,
+        ServiceId, Slots, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     drain::{Drains, Phase},
     health::Health,
     model::{
         self, AdminState, BackendKey, BackendService, ConfiguredBackend, ConnectionTracking, Forwarding,
-        LoadBalancerType, Name, OnAllUnhealthy, Scheduler, State, UnknownFlow,
+        LoadBalancer, LoadBalancerType, Name, OnAllUnhealthy, Scheduler, State, UnknownFlow,
     },
     neigh::View,
     schedule::{Member, Transition, bits_for, identity, ramped, ring, wheel},
@@ -188,12 +190,14 @@ impl Members {
 
 /// What the datapath shall hold, and the rings in transition behind it.
 pub(super) fn compile(inputs: &Inputs<'_>, ids: &mut Ids) -> Result<(Image, Rings), Exhausted> {
-    let mut compiler = Compiler { inputs, ids, image: Image::default(), rings: Rings::new() };
+    let lists = Lists::default();
+    let mut compiler = Compiler { inputs, ids, image: Image::default(), rings: Rings::new(), lists };
     compiler.backends()?;
     compiler.services()?;
     compiler.listeners()?;
     compiler.addresses()?;
     compiler.interfaces();
+    acl::check_room(&compiler.image)?;
     Ok((compiler.image, compiler.rings))
 }
 
@@ -202,6 +206,7 @@ struct Compiler<'a> {
     ids: &'a mut Ids,
     image: Image,
     rings: Rings,
+    lists: Lists,
 }
 
 impl Compiler<'_> {
@@ -522,6 +527,7 @@ impl Compiler<'_> {
             if !balancer.spec.enabled {
                 continue;
             }
+            let acl = self.acl(&balancer.spec, &listener.spec);
             for address in &balancer.spec.addresses {
                 let id = listener_id(self.ids, name, *address)?;
                 let entry = Listener {
@@ -533,6 +539,7 @@ impl Compiler<'_> {
                     idle_timeout: listener.spec.effective_idle_timeout().as_duration(),
                     closed_to_new: !listener.spec.enabled,
                     tracking: tracking(state, &listener.spec, balancer.spec.kind),
+                    acl,
                 };
                 self.image.listeners.insert(id, entry);
             }
@@ -544,6 +551,9 @@ impl Compiler<'_> {
                 applied.listeners.get(id).filter(|listener| !taken.contains(&listener.key()))
             {
                 self.image.listeners.insert(*id, Listener { closed_to_new: true, ..*listener });
+                if let Some((acl, list)) = listener.acl.and_then(|acl| applied.acls.get_key_value(&acl)) {
+                    self.image.acls.insert(*acl, Arc::clone(list));
+                }
                 if let Some(service) = applied.services.get(&listener.service) {
                     self.image.services.entry(listener.service).or_insert_with(|| service.clone());
                 }
@@ -552,13 +562,27 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// The access list of a listener: one that is in use already, if it is the same.
+    fn acl(&mut self, balancer: &LoadBalancer, listener: &model::Listener) -> Option<AclId> {
+        let Inputs { state, applied, .. } = *self.inputs;
+        if balancer.security_groups.is_empty() {
+            return None;
+        }
+        let list = self.lists.of(state, balancer, listener);
+        let is_same = |(_, known): &(&AclId, &Arc<Acl>)| **known == list;
+        let known = self.image.acls.iter().find(is_same).or_else(|| applied.acls.iter().find(is_same));
+        let id = known.map_or_else(|| acl::fresh(&self.image, applied), |(id, _)| *id);
+        self.image.acls.insert(id, list);
+        Some(id)
+    }
+
     /// VIPs that something listens on, or that are configured and answer with drops; and SNAT addresses.
     fn addresses(&mut self) -> Result<(), Exhausted> {
         let Inputs { state, view, .. } = *self.inputs;
         let mut addresses: BTreeMap<IpAddr, LocalAddress> = BTreeMap::new();
         let enabled = state.load_balancers.values().filter(|balancer| balancer.spec.enabled);
         for balancer in enabled {
-            let model::LoadBalancer { announce, echo, .. } = balancer.spec;
+            let LoadBalancer { announce, echo, .. } = balancer.spec;
             for &address in &balancer.spec.addresses {
                 let vip = Some(VipId(self.ids.get(Kind::Vip, &address.to_string())?));
                 addresses.insert(address, LocalAddress { vip, announce, echo, ..LocalAddress::default() });

@@ -70,12 +70,12 @@ impl fmt::Display for Kind {
     }
 }
 
-/// All numbers of a kind are in use.
+/// There is no room for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the datapath holds at most {limit} {}: remove some", kind.what())]
+#[error("the datapath holds at most {limit} {what}: remove some")]
 pub(super) struct Exhausted {
-    kind: Kind,
-    limit: usize,
+    pub(super) what: &'static str,
+    pub(super) limit: usize,
 }
 
 /// Names and their numbers.
@@ -130,7 +130,7 @@ impl Ids {
         let used = self.used.entry(kind).or_default();
         let next = self.next.get(&kind).copied().filter(|next| range.contains(next)).unwrap_or(range.start);
         let free = (next..range.end).chain(range.start..next).find(|number| !used.contains(number));
-        let number = free.ok_or(Exhausted { kind, limit: range.len() })?;
+        let number = free.ok_or(Exhausted { what: kind.what(), limit: range.len() })?;
         used.insert(number);
         if !matches!(kind, Kind::Snat(_)) {
             self.next.insert(kind, number + 1);

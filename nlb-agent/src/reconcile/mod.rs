@@ -4,6 +4,7 @@
 //! neighbour that moved, a drain that is over), it compiles all it knows into an image of the maps, plans the
 //! way there from what the maps hold, and goes it step by step. What fails is tried again.
 
+mod acl;
 mod clock;
 mod compile;
 mod handle;

@@ -655,7 +655,8 @@ pub(super) fn is_eligible(image: &Image, id: BackendId) -> bool {
 
 /// The numbers that an image uses.
 fn held(image: &Image) -> Vec<(Kind, u32)> {
-    let Image { addresses, snats, listeners, services, backends, egresses, interfaces: _ } = image;
+    // What the number of an access list stands for is read back from the maps.
+    let Image { addresses, snats, acls: _, listeners, services, backends, egresses, interfaces: _ } = image;
     let mut held: Vec<(Kind, u32)> = Vec::new();
     held.extend(addresses.values().filter_map(|local| local.vip).map(|id| (Kind::Vip, id.0)));
     held.extend(listeners.values().map(|listener| (Kind::Vip, listener.vip.0)));

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::Failure;
 use crate::model::{
-    BackendService, Kind, Listener, LoadBalancer, Name, Resource, ServerGroup, State, Stored,
+    BackendService, Kind, Listener, LoadBalancer, Name, Resource, SecurityGroup, ServerGroup, State, Stored,
 };
 
 /// Keys are names or JSON; values are JSON: readable, and open to new fields.
@@ -27,6 +27,7 @@ const KNOWN_FORMAT: u64 = 1;
 /// Where the resources of a kind lie.
 fn table(kind: Kind) -> (&'static str, Definition) {
     let name = match kind {
+        Kind::SecurityGroup => "security_groups",
         Kind::LoadBalancer => "load_balancers",
         Kind::ServerGroup => "server_groups",
         Kind::BackendService => "backend_services",
@@ -56,6 +57,7 @@ pub(super) fn open(database: &Database) -> Result<(u64, State), Failure> {
         }
     }
     let state = State {
+        security_groups: read_kind::<SecurityGroup>(&read)?,
         load_balancers: read_kind::<LoadBalancer>(&read)?,
         server_groups: read_kind::<ServerGroup>(&read)?,
         backend_services: read_kind::<BackendService>(&read)?,
@@ -94,6 +96,7 @@ pub(super) fn read_table<K: Ord, V: DeserializeOwned>(
 /// Writes what differs between two states.
 pub(super) fn write(database: &Database, old: &State, new: &State, revision: u64) -> Result<(), Failure> {
     let write = begin(database)?;
+    write_kind::<SecurityGroup>(&write, old, new)?;
     write_kind::<LoadBalancer>(&write, old, new)?;
     write_kind::<ServerGroup>(&write, old, new)?;
     write_kind::<BackendService>(&write, old, new)?;

@@ -22,7 +22,8 @@ pub struct Listener {
     pub idle_timeout: u32,
     /// 1: takes no new connections.
     pub closed_to_new: u32,
-    /// One of [`tracking`].
+    /// One of [`tracking`], which does not change while the number is in use, and the number of the access list that says
+    /// which clients may use the listener: see [`guarded`].
     pub tracking: u32,
     /// Zero.
     pub _pad: [u32; 6],
@@ -45,6 +46,11 @@ impl Listener {
     #[inline(always)]
     pub const fn protocol(&self) -> u8 {
         protocol_of(self.endpoint)
+    }
+
+    /// One of [`tracking`].
+    pub const fn tracking(&self) -> u32 {
+        tracking_of(self.tracking)
     }
 
     /// 4 or 6.
@@ -71,6 +77,25 @@ pub mod tracking {
     pub const NONE: u32 = 3;
     /// A connection in the connection table: the destination is translated.
     pub const DNAT: u32 = 4;
+}
+
+/// One of [`tracking`] together with the number of an access list; 0: everybody may use the listener. In one word, so that who
+/// compares it with a [`tracking`] finds none of them where there is a list.
+#[inline(always)]
+pub const fn guarded(tracking: u32, acl: u32) -> u32 {
+    tracking | acl << 8
+}
+
+/// The [`tracking`] of such a word.
+#[inline(always)]
+pub const fn tracking_of(word: u32) -> u32 {
+    word & 0xff
+}
+
+/// The number of the access list of such a word; 0: none.
+#[inline(always)]
+pub const fn acl_of(word: u32) -> u32 {
+    word >> 8
 }
 
 /// How many listeners a bucket names.

@@ -14,6 +14,10 @@ pub mod name {
     pub const ADDRESSES_V4: &str = "ADDRESSES_V4";
     /// IPv6 address to [`LocalAddress`](crate::abi::vip::LocalAddress).
     pub const ADDRESSES_V6: &str = "ADDRESSES_V6";
+    /// [`AclKey`](crate::abi::acl::AclKey) to `u32`, by longest prefix.
+    pub const ACLS_V4: &str = "ACLS_V4";
+    /// [`AclKey`](crate::abi::acl::AclKey) to `u32`, by longest prefix.
+    pub const ACLS_V6: &str = "ACLS_V6";
     /// Array of [`Snat`](crate::abi::vip::Snat).
     pub const SNATS_V4: &str = "SNATS_V4";
     /// Array of [`Snat`](crate::abi::vip::Snat).
@@ -79,6 +83,8 @@ pub mod name {
         ADDRESS_FILTER,
         ADDRESSES_V4,
         ADDRESSES_V6,
+        ACLS_V4,
+        ACLS_V6,
         SNATS_V4,
         SNATS_V6,
         LISTENER_BUCKETS,
@@ -158,6 +164,10 @@ programs! {
     OPEN_V4 = "nlb_open_v4";
     /// First packets over IPv6.
     OPEN_V6 = "nlb_open_v6";
+    /// Packets over IPv4 to listeners with an access list.
+    GUARD_V4 = "nlb_guard_v4";
+    /// Packets over IPv6 to listeners with an access list.
+    GUARD_V6 = "nlb_guard_v6";
     /// Clients' packets of `dnat` over IPv4.
     DNAT_V4 = "nlb_dnat_v4";
     /// The same over IPv6.
@@ -184,6 +194,10 @@ programs! {
 
 /// Addresses of one family: VIPs and SNAT addresses.
 pub const MAX_ADDRESSES: u32 = 4096;
+/// Entries of all access lists of one family.
+pub const MAX_ACL_ENTRIES: u32 = 1 << 16;
+/// Room for them: a list that changes stands there twice for a moment.
+pub const ACL_ENTRIES: u32 = 2 * MAX_ACL_ENTRIES;
 /// SNAT addresses of one family, unless the operator says otherwise. A connection table has 65 536 entries for each.
 pub const DEFAULT_SNATS: u32 = 4;
 /// Slots of one family for connections of `dnat`, unless the operator says otherwise, with as many entries each.

@@ -3,6 +3,7 @@
 //! All are `repr(C)` with explicit padding, hold no enum and no bool, and their sizes are asserted at compile
 //! time. A change of any of them is a new [`LAYOUT_VERSION`].
 
+pub mod acl;
 pub mod active;
 pub mod backend;
 pub mod bench;

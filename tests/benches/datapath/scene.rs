@@ -168,6 +168,7 @@ pub(crate) fn service(family: Family, servers: usize, service: Kind) -> Vec<Op> 
         vip: vip_id,
         address: vip(family).ip(),
         tracking,
+        acl: None,
         protocol: Protocol::Tcp,
         port: VIP_PORT,
         service: service_id,

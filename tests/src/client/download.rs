@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -31,11 +31,38 @@ impl Download {
     /// # Errors
     /// curl is missing.
     pub fn start(world: &World, name: &str, target: SocketAddr, path: &str) -> Result<Self> {
+        Self::begin(world, name, None, target, path)
+    }
+
+    /// As [`Download::start`], from one of the client's addresses.
+    ///
+    /// # Errors
+    /// As [`Download::start`].
+    pub fn start_from(
+        world: &World,
+        name: &str,
+        source: IpAddr,
+        target: SocketAddr,
+        path: &str,
+    ) -> Result<Self> {
+        Self::begin(world, name, Some(source), target, path)
+    }
+
+    fn begin(
+        world: &World,
+        name: &str,
+        source: Option<IpAddr>,
+        target: SocketAddr,
+        path: &str,
+    ) -> Result<Self> {
         let file = world.dir().join(format!("{name}.download"));
         let headers = world.dir().join(format!("{name}.headers"));
         let mut curl = Command::new("curl");
         // One connection from beginning to end: nothing is tried twice.
         curl.args(["--silent", "--show-error", "--fail", "--globoff", "--noproxy", "*"]);
+        if let Some(source) = source {
+            curl.args(["--interface", &source.to_string()]);
+        }
         curl.arg("--dump-header")
             .arg(&headers)
             .arg("--output")

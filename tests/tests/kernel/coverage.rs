@@ -11,7 +11,7 @@ use crate::{
     announce,
     bench::Bench,
     connection::Connection,
-    dnat, echo, ports,
+    dnat, echo, guard, ports,
     scene::{self, FIRST_PORT, OTHER_PORT, TCP_PORT, UDP_PORT, host_vip, snat, stranger, vip},
 };
 
@@ -96,6 +96,10 @@ fn packet(bench: &mut Bench, family: Family, verdict: Verdict) -> Option<Frame> 
         Verdict::DropClash => {
             bench.apply(&dnat::ops(u16::MAX));
             dnat::clash(bench, family, number).1
+        }
+        Verdict::DropSecurityGroup => {
+            bench.apply(&guard::ops(family, Protocol::Tcp, Some(1), &[]));
+            syn
         }
         // The kernel does not refuse room in front of a packet of a test run, nor to shorten it.
         Verdict::DropInternal => return None,

@@ -1,12 +1,12 @@
 //! What is written is what is read back.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use nlb_agent::{
     datapath::{
-        Backend, BackendId, BackendState, Datapath as _, Egress, EgressId, Eligibility, Family, Forward,
-        Image, Listener, ListenerId, LocalAddress, NextHop, Op, Picks, Ring, RingKey, Service, ServiceId,
-        Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
+        Access, Acl, AclId, Backend, BackendId, BackendState, Datapath as _, Egress, EgressId, Eligibility,
+        Family, Forward, Image, Listener, ListenerId, LocalAddress, NextHop, Op, Picks, Ring, RingKey,
+        Service, ServiceId, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     model::{OnDrainExpiry, Protocol},
 };
@@ -47,7 +47,12 @@ fn ops() -> Vec<Op> {
             idle_timeout: Duration::from_secs(seconds),
             closed_to_new: seconds == 1,
             tracking,
+            acl: None,
         }
+    };
+    let acl = |entries: &[(&str, Access)]| {
+        let entries = entries.iter().map(|(cidr, access)| (cidr.parse().unwrap(), *access)).collect();
+        Arc::new(Acl { entries })
     };
     let hop = Some(NextHop { egress: EgressId(1023), mac: [2, 0, 0, 0, 0, 0xfe] });
     let wheel = |numbers: &[u32]| Turns::Wheel(numbers.iter().copied().map(BackendId).collect());
@@ -113,11 +118,24 @@ fn ops() -> Vec<Op> {
             },
         ),
         Op::PutService(ServiceId(2), Service::default()),
+        Op::PutAcl(
+            AclId(1),
+            acl(&[
+                ("0.0.0.0/0", Access::Allow),
+                ("10.0.0.0/8", Access::Deny),
+                ("10.9.0.5", Access::Allow),
+                ("::/0", Access::Allow),
+            ]),
+        ),
+        Op::PutAcl(AclId(0xff_ffff), acl(&[("10.0.0.0/8", Access::Allow), ("fd00:9::5", Access::Deny)])),
         Op::PutListener(ListenerId(1), listener(1, "10.0.0.10:80", Protocol::Tcp, 1, 1800, Tracking::Nat)),
         Op::PutListener(ListenerId(2), listener(1, "10.0.0.10:80", Protocol::Udp, 2, 1, Tracking::Full)),
         Op::PutListener(
             ListenerId(3),
-            listener(2, "10.1.0.4:80", Protocol::Tcp, 4095, 300, Tracking::Transition),
+            Listener {
+                acl: Some(AclId(0xff_ffff)),
+                ..listener(2, "10.1.0.4:80", Protocol::Tcp, 4095, 300, Tracking::Transition)
+            },
         ),
         Op::PutListener(
             ListenerId(8191),
@@ -154,9 +172,15 @@ snat v4/0 10.1.0.1 ports=1024+64511
 snat v4/3 10.1.0.4 ports=65535+1
 dnat v4/4 places=65535
 snat v6/1 fd00:1::1 ports=2+3
+acl 1 0.0.0.0/0 allow
+acl 1 10.0.0.0/8 deny
+acl 1 10.9.0.5/32 allow
+acl 1 ::/0 allow
+acl 16777215 10.0.0.0/8 allow
+acl 16777215 fd00:9::5/128 deny
 listener 1 vip=1 tcp/10.0.0.10:80 service=1 idle=1800s nat
 listener 2 vip=1 udp/10.0.0.10:80 service=2 idle=1s full closed-to-new
-listener 3 vip=2 tcp/10.1.0.4:80 service=4095 idle=300s transition
+listener 3 vip=2 tcp/10.1.0.4:80 service=4095 idle=300s transition acl=16777215
 listener 4 vip=1 tcp/10.0.0.10:81 service=1 idle=300s dnat
 listener 8191 vip=4096 tcp/[fd00::10]:65535 service=4095 idle=86400s none
 service 1 v4 [1 2 1]
@@ -205,9 +229,10 @@ fn every_change_reads_back_as_the_image_says_and_twice_is_once() {
 }
 
 fn remove_all(bench: &mut Bench, image: &Image) {
-    let Image { addresses, snats, listeners, services, backends, egresses, interfaces } = image;
+    let Image { addresses, snats, acls, listeners, services, backends, egresses, interfaces } = image;
     let ops = (addresses.keys().map(|&address| Op::RemoveAddress(address)))
         .chain(listeners.iter().map(|(&id, &listener)| Op::RemoveListener(id, listener)))
+        .chain(acls.iter().map(|(&id, acl)| Op::RemoveAcl(id, acl.clone())))
         .chain(services.keys().map(|&id| Op::RemoveService(id)))
         .chain(backends.keys().map(|&id| Op::RemoveBackend(id)))
         .chain(snats.keys().map(|&(family, slot)| Op::RemoveSnat(family, slot)))
@@ -223,8 +248,12 @@ fn remove_all(bench: &mut Bench, image: &Image) {
 fn what_may_be_replaced_reads_back_replaced() {
     let mut bench = Bench::with(&ops());
     let mut image = bench.datapath().image().unwrap();
-    let listener =
-        Listener { closed_to_new: true, service: ServiceId(4095), ..image.listeners[&ListenerId(1)] };
+    let listener = Listener {
+        closed_to_new: true,
+        service: ServiceId(4095),
+        acl: Some(AclId(1)),
+        ..image.listeners[&ListenerId(1)]
+    };
     let backend =
         Backend { state: BackendState::Serving, next_hop: None, ..image.backends[&BackendId(32_767)] };
     let mut service = Service::default();

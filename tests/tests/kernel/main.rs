@@ -22,6 +22,7 @@ mod expiry;
 mod fib;
 mod flows;
 mod fragments;
+mod guard;
 mod history;
 mod image;
 mod life;

@@ -134,6 +134,7 @@ pub(crate) fn listener(family: Family, protocol: Protocol) -> (ListenerId, Liste
         idle_timeout: IDLE,
         closed_to_new: false,
         tracking: Tracking::Nat,
+        acl: None,
     };
     (id, listener)
 }

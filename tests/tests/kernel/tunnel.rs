@@ -31,7 +31,7 @@ const GUE: usize = 12;
 const UDP: u8 = 17;
 
 /// The scene with its listeners as tunnels.
-fn bench(tracking: Tracking, turns: impl Fn(&[BackendId]) -> Turns) -> Bench {
+pub(crate) fn bench(tracking: Tracking, turns: impl Fn(&[BackendId]) -> Turns) -> Bench {
     set_up(Bench::new(), tracking, turns)
 }
 
@@ -54,7 +54,7 @@ fn set_up(mut bench: Bench, tracking: Tracking, turns: impl Fn(&[BackendId]) -> 
     bench
 }
 
-fn round_robin(ids: &[BackendId]) -> Turns {
+pub(crate) fn round_robin(ids: &[BackendId]) -> Turns {
     Turns::Wheel(ids.to_vec())
 }
 
@@ -145,7 +145,7 @@ fn connect(bench: &mut Bench, family: Family, n: u16) -> usize {
 
 /// Active connections of a family's servers; what is counted is what the tables hold.
 #[track_caller]
-fn active(bench: &mut Bench, family: Family) -> [u64; 3] {
+pub(crate) fn active(bench: &mut Bench, family: Family) -> [u64; 3] {
     let recount = bench.datapath().sweep().unwrap();
     let ids = scene::backends(family);
     let traffic = bench.datapath().traffic(&ids).unwrap();

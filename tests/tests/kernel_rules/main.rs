@@ -15,6 +15,7 @@ mod persistence;
 mod program;
 mod random;
 mod round_robin;
+mod security_groups;
 mod shop;
 mod transition;
 mod world;

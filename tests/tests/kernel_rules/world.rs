@@ -140,6 +140,11 @@ impl World {
         self.agent().apply(&self.runtime, &shop.yaml());
     }
 
+    /// As [`apply`](Self::apply), any manifests.
+    pub(crate) fn apply_yaml(&mut self, yaml: &str) {
+        self.agent().apply(&self.runtime, yaml);
+    }
+
     /// Says what a probe finds of a server, in all services.
     pub(crate) fn flip(&mut self, server: usize, health: Health) {
         self.agent().flip(&shop::name(server), health);

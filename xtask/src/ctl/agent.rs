@@ -4,7 +4,8 @@ use hyper_util::rt::TokioIo;
 use nlb_proto::v1::{
     backend_services_client::BackendServicesClient, listeners_client::ListenersClient,
     load_balancers_client::LoadBalancersClient, manifests_client::ManifestsClient,
-    server_groups_client::ServerGroupsClient, status_client::StatusClient,
+    security_groups_client::SecurityGroupsClient, server_groups_client::ServerGroupsClient,
+    status_client::StatusClient,
 };
 use tokio::net::UnixStream;
 use tonic::{
@@ -66,6 +67,10 @@ impl Agent {
 
     pub(super) fn server_groups(&self) -> ServerGroupsClient<Channel> {
         ServerGroupsClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    pub(super) fn security_groups(&self) -> SecurityGroupsClient<Channel> {
+        SecurityGroupsClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     pub(super) fn manifests(&self) -> ManifestsClient<Channel> {

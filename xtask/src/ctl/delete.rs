@@ -4,7 +4,7 @@ use super::{agent::Agent, error::Error, kind::Kind, screen::Screen};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What kind of resource; lb, ls, bs and sg are short for the four kinds.
+    /// What kind of resource; lb, ls, bs, sg and secgroup are short for the five kinds.
     #[arg(ignore_case = true)]
     kind: Kind,
     /// Which one.
@@ -24,6 +24,7 @@ pub(super) async fn run(agent: &Agent, args: Args, screen: &mut Screen<'_>) -> R
         Kind::BackendService => {
             agent.answer(agent.backend_services().delete_backend_service(request)).await?
         }
+        Kind::SecurityGroup => agent.answer(agent.security_groups().delete_security_group(request)).await?,
         Kind::ServerGroup => agent.answer(agent.server_groups().delete_server_group(request)).await?,
     };
     for deleted in answer.deleted {

@@ -6,13 +6,13 @@ use super::{
     error::Error,
     get,
     kind::Kind,
-    manifest::{Manifest, Server},
+    manifest::{Manifest, Rule, Server},
     screen::Screen,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What kind of resource; lb, ls, bs and sg are short for the four kinds.
+    /// What kind of resource; lb, ls, bs, sg and secgroup are short for the five kinds.
     #[arg(ignore_case = true)]
     kind: Kind,
     /// Which one.
@@ -37,6 +37,7 @@ pub(super) async fn run(agent: &Agent, args: &Args, screen: &mut Screen<'_>) -> 
             backends.iter().map(backends::Backend::columns).collect()
         }
         Manifest::ServerGroup(group) => group.servers.iter().map(Server::columns).collect(),
+        Manifest::SecurityGroup(group) => (1..).zip(&group.rules).map(Rule::columns).collect(),
         Manifest::LoadBalancer(_) => Vec::new(),
     };
 

@@ -51,6 +51,7 @@ impl FakeAgent {
                 .add_service(pb::listeners_server::ListenersServer::new(service.clone()))
                 .add_service(pb::backend_services_server::BackendServicesServer::new(service.clone()))
                 .add_service(pb::server_groups_server::ServerGroupsServer::new(service.clone()))
+                .add_service(pb::security_groups_server::SecurityGroupsServer::new(service.clone()))
                 .add_service(pb::manifests_server::ManifestsServer::new(service.clone()))
                 .add_service(pb::status_server::StatusServer::new(service))
                 .serve_with_incoming(UnixListenerStream::new(listener)),
@@ -173,6 +174,13 @@ kind! {
         let line = format!("set {}/{} {state}", request.server_group, request.server);
         self.write(line, pb::ServerGroup::default())
     }
+}
+
+kind! {
+    security_groups_server::SecurityGroups, SecurityGroup, "security-group",
+    create_security_group(CreateSecurityGroupRequest), get_security_group,
+    list_security_groups -> ListSecurityGroupsResponse { security_groups },
+    update_security_group(UpdateSecurityGroupRequest), delete_security_group;
 }
 
 #[async_trait]

@@ -83,6 +83,28 @@ pub(super) fn resources() -> Vec<Resource> {
             server_groups: vec!["shop-servers".to_owned()],
             ..Default::default()
         }),
+        Resource::SecurityGroup(pb::SecurityGroup {
+            name: "office".to_owned(),
+            id: "sec-1".to_owned(),
+            revision: 4,
+            rules: vec![
+                pb::SecurityRule {
+                    direction: pb::security_rule::Direction::Ingress.into(),
+                    action: pb::security_rule::Action::Deny.into(),
+                    protocol: pb::security_rule::Protocol::Any.into(),
+                    cidrs: vec!["10.9.0.0/16".to_owned(), "2001:db8::/32".to_owned()],
+                    ..Default::default()
+                },
+                pb::SecurityRule {
+                    direction: pb::security_rule::Direction::Ingress.into(),
+                    action: pb::security_rule::Action::Allow.into(),
+                    protocol: pb::security_rule::Protocol::Tcp.into(),
+                    ports: "80".to_owned(),
+                    ..Default::default()
+                },
+            ],
+            ..Default::default()
+        }),
         Resource::Listener(pb::Listener {
             name: "shop-http".to_owned(),
             id: "ls-1".to_owned(),

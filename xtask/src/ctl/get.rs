@@ -4,13 +4,13 @@ use super::{
     agent::Agent,
     error::Error,
     kind::Kind,
-    manifest::{BackendService, Listener, LoadBalancer, Manifest, ServerGroup},
+    manifest::{BackendService, Listener, LoadBalancer, Manifest, SecurityGroup, ServerGroup},
     screen::{Format, Screen},
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What kind of resource; lb, ls, bs and sg are short for the four kinds.
+    /// What kind of resource; lb, ls, bs, sg and secgroup are short for the five kinds.
     #[arg(ignore_case = true)]
     kind: Kind,
     /// Which one; all if absent.
@@ -61,6 +61,9 @@ pub(super) async fn one(agent: &Agent, kind: Kind, name: &str) -> Result<Manifes
         Kind::ServerGroup => Manifest::ServerGroup(ServerGroup::from(
             agent.answer(agent.server_groups().get_server_group(request)).await?,
         )),
+        Kind::SecurityGroup => Manifest::SecurityGroup(SecurityGroup::from(
+            agent.answer(agent.security_groups().get_security_group(request)).await?,
+        )),
     })
 }
 
@@ -87,6 +90,10 @@ async fn all(agent: &Agent, kind: Kind) -> Result<Vec<Manifest>, Error> {
         Kind::ServerGroup => {
             let answer = agent.answer(agent.server_groups().list_server_groups(ListRequest {})).await?;
             collect(answer.server_groups, Manifest::ServerGroup)
+        }
+        Kind::SecurityGroup => {
+            let answer = agent.answer(agent.security_groups().list_security_groups(ListRequest {})).await?;
+            collect(answer.security_groups, Manifest::SecurityGroup)
         }
     })
 }

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     BackendService,
     #[value(name = "server-groups", aliases = ["server-group", "ServerGroup", "sg"])]
     ServerGroup,
+    #[value(name = "security-groups", aliases = ["security-group", "SecurityGroup", "secgroups", "secgroup"])]
+    SecurityGroup,
 }
 
 impl Kind {
@@ -21,6 +23,7 @@ impl Kind {
             Self::Listener => "listeners",
             Self::BackendService => "backend services",
             Self::ServerGroup => "server groups",
+            Self::SecurityGroup => "security groups",
         }
     }
 }

@@ -76,6 +76,12 @@ async fn yaml_is_the_manifest() {
              admin_state: draining\n- name: b\n  address: 2001:db8::b\n  port: 8080\n  weight: 3\n  zone: z1\n  \
              admin_state: enabled\nid: sg-1\nrevision: 1\n",
         ),
+        (
+            "get secgroup office -o yaml",
+            "kind: SecurityGroup\nname: office\nrules:\n- direction: ingress\n  action: deny\n  protocol: any\n  cidrs:\n  \
+             - 10.9.0.0/16\n  - 2001:db8::/32\n- direction: ingress\n  action: allow\n  protocol: tcp\n  ports: '80'\n\
+             id: sec-1\nrevision: 4\n",
+        ),
     ] {
         assert_eq!(output(&agent, line).await, expected, "{line}");
     }
@@ -106,6 +112,7 @@ async fn tables_show_a_row_per_resource() {
             "NAME      PROTOCOL  PORT  HEALTH CHECK            SERVER GROUPS\n\
              shop-web  tcp       8080  http /healthz every 1s  shop-servers\n",
         ),
+        ("get security-groups", "NAME    RULES  CIDRS\noffice  2      2\n"),
         ("get sg", "NAME          SERVERS  SERVER NAMES\nshop-servers  2        a b\n"),
     ] {
         assert_eq!(output(&agent, line).await, expected, "{line}");
@@ -137,6 +144,10 @@ async fn describe_shows_every_field_and_what_belongs_to_it() {
                 "draining 12s",
                 "CONNECT_FAILED",
             ],
+        ),
+        (
+            "describe security-group office",
+            vec!["revision  4", "1     deny    any       all", "2     allow   tcp       80"],
         ),
         ("describe sg shop-servers", vec!["revision  1", "[2001:db8::b]:8080", "draining"]),
     ] {

@@ -58,5 +58,7 @@ wire_enum!(model::UnknownFlow, wire::UnknownFlow, [Reset, Balance]);
 wire_enum!(model::AdminState, wire::AdminState, [Enabled, Draining, Disabled]);
 wire_enum!(model::HealthProtocol, wire::health_check::Protocol, [Tcp, Http]);
 wire_enum!(model::HttpMethod, wire::health_check::Method, [Head, Get]);
-wire_enum!(model::Kind, wire::Kind, [LoadBalancer, ServerGroup, BackendService, Listener]);
+wire_enum!(model::Kind, wire::Kind, [SecurityGroup, LoadBalancer, ServerGroup, BackendService, Listener]);
+wire_enum!(model::Action, wire::security_rule::Action, [Allow, Deny]);
+wire_enum!(model::RuleProtocol, wire::security_rule::Protocol, [Any, Tcp, Udp, Icmp]);
 wire_enum!(model::Change, wire::change::Action, [Created, Updated, Unchanged]);

@@ -2,7 +2,7 @@ use nlb_proto::v1 as wire;
 
 use super::{
     Invalid, Wire, WireEnum,
-    invalid::At as _,
+    invalid::{At as _, required},
     mask,
     meta::{Header, labels, timestamp},
 };
@@ -11,7 +11,9 @@ use crate::model::{Draft, LoadBalancer, Name, Stored, field::address};
 impl Wire for wire::LoadBalancer {
     type Model = LoadBalancer;
 
-    mask! { description, labels, r#type = "type", addresses, delete_protection, enabled, announce, echo }
+    mask! {
+        description, labels, r#type = "type", addresses, delete_protection, enabled, announce, echo, security_groups
+    }
 
     fn name(&self) -> &str {
         &self.name
@@ -36,7 +38,9 @@ impl Wire for wire::LoadBalancer {
             enabled,
             announce,
             echo,
+            security_groups,
         } = self;
+        let groups = security_groups.iter().enumerate();
         let addresses = addresses.iter().enumerate();
         let spec = LoadBalancer {
             kind: WireEnum::from_wire("type", r#type)?.unwrap_or_default(),
@@ -47,12 +51,16 @@ impl Wire for wire::LoadBalancer {
             enabled: enabled.unwrap_or(true),
             announce,
             echo: echo.unwrap_or(true),
+            security_groups: groups
+                .map(|(index, name)| required(&format!("security_groups[{index}]"), name))
+                .collect::<Result<_, _>>()?,
         };
         Header { name, description, labels }.into_draft(spec)
     }
 
     fn from_stored(name: &Name, Stored { spec, meta }: &Stored<LoadBalancer>) -> Self {
-        let LoadBalancer { kind, addresses, delete_protection, enabled, announce, echo } = spec;
+        let LoadBalancer { kind, addresses, delete_protection, enabled, announce, echo, security_groups } =
+            spec;
         Self {
             name: name.to_string(),
             description: meta.description.to_string(),
@@ -67,6 +75,7 @@ impl Wire for wire::LoadBalancer {
             enabled: Some(*enabled),
             announce: *announce,
             echo: Some(*echo),
+            security_groups: security_groups.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) mod invalid;
 mod listener;
 mod load_balancer;
 mod meta;
+mod security_group;
 mod server_group;
 mod status;
 
@@ -82,6 +83,7 @@ pub(super) fn any_draft(resource: wire::Resource, index: usize) -> Result<AnyDra
     let place = format!("resources[{index}]");
     let draft = match resource.resource {
         None => return Err(Invalid::Missing { field: place }),
+        Some(R::SecurityGroup(message)) => message.into_draft().map(AnyDraft::SecurityGroup),
         Some(R::LoadBalancer(message)) => message.into_draft().map(AnyDraft::LoadBalancer),
         Some(R::ServerGroup(message)) => message.into_draft().map(AnyDraft::ServerGroup),
         Some(R::BackendService(message)) => message.into_draft().map(AnyDraft::BackendService),

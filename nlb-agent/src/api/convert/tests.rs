@@ -62,10 +62,11 @@ prop_compose! {
     fn load_balancer()(
         name in name(), description in mostly(&["", "free text"]), labels in label(), r#type in enumeration(),
         addresses in vec(address(), 0..3), delete_protection: bool, enabled: Option<bool>,
-        announce: bool, echo: Option<bool>,
+        announce: bool, echo: Option<bool>, security_groups in vec(name(), 0..2),
     ) -> wire::LoadBalancer {
         wire::LoadBalancer {
-            name, description, labels, r#type, addresses, delete_protection, enabled, announce, echo, ..Default::default()
+            name, description, labels, r#type, addresses, delete_protection, enabled, announce, echo, security_groups,
+            ..Default::default()
         }
     }
 }
@@ -96,6 +97,23 @@ prop_compose! {
         name in name(), description in mostly(&["", "free text"]), labels in label(), servers in vec(server(), 0..2),
     ) -> wire::ServerGroup {
         wire::ServerGroup { name, description, labels, servers, ..Default::default() }
+    }
+}
+
+prop_compose! {
+    fn security_rule()(
+        direction in enumeration(), action in enumeration(), protocol in enumeration(),
+        ports in mostly(&["", "80", "8000-8999"]), cidrs in vec(mostly(&["10.0.0.0/8", "10.0.0.1", "2001:db8::/32"]), 0..3),
+    ) -> wire::SecurityRule {
+        wire::SecurityRule { direction, action, protocol, ports, cidrs }
+    }
+}
+
+prop_compose! {
+    fn security_group()(
+        name in name(), description in mostly(&["", "free text"]), labels in label(), rules in vec(security_rule(), 0..2),
+    ) -> wire::SecurityGroup {
+        wire::SecurityGroup { name, description, labels, rules, ..Default::default() }
     }
 }
 
@@ -158,6 +176,11 @@ proptest! {
 
     #[test]
     fn listeners_survive_the_wire(message in listener()) {
+        round_trip(message);
+    }
+
+    #[test]
+    fn security_groups_survive_the_wire(message in security_group()) {
         round_trip(message);
     }
 
@@ -255,6 +278,38 @@ fn refusals_name_field_value_and_what_is_allowed() {
     }
 }
 
+/// Rows: rule, expected message.
+#[test]
+fn refusals_of_security_rules_name_field_value_and_what_is_allowed() {
+    let allow = || wire::SecurityRule { action: 1, ..Default::default() };
+    for (rule, expected) in [
+        (wire::SecurityRule::default(), "rules[0].action: is missing"),
+        (
+            wire::SecurityRule { direction: 2, ..allow() },
+            "rules[0].direction: egress is not supported, because the security groups of a load balancer filter what clients send to it: ingress allowed",
+        ),
+        (
+            wire::SecurityRule { direction: 3, ..allow() },
+            "rules[0].direction: 3 is no value of it: 1 (DIRECTION_INGRESS) are allowed",
+        ),
+        (
+            wire::SecurityRule { cidrs: vec!["10.0.0.0/8".to_owned(), "10.0.0.1/8".to_owned()], ..allow() },
+            "rules[0].cidrs[1]: 10.0.0.1/8 has bits of a host behind its prefix: 10.0.0.0/8 allowed, or the address alone",
+        ),
+        (
+            wire::SecurityRule { ports: "80-".to_owned(), ..allow() },
+            "rules[0].ports: \"80-\" is no port or range of ports, like 80 or 8000-8999",
+        ),
+        (
+            wire::SecurityRule { ports: "80".to_owned(), protocol: 4, ..allow() },
+            "rules[0].ports: a port is not supported, because protocol: icmp has none: no ports, or protocol: tcp, udp or any allowed",
+        ),
+    ] {
+        let group = wire::SecurityGroup { name: "g".to_owned(), rules: vec![rule], ..Default::default() };
+        assert_eq!(group.into_draft().expect_err(expected).to_string(), expected);
+    }
+}
+
 #[test]
 fn a_mask_takes_over_what_it_names_and_nothing_else() {
     let mask = |path: &str| FieldMask { paths: vec![path.to_owned()] };
@@ -277,12 +332,17 @@ fn a_mask_takes_over_what_it_names_and_nothing_else() {
 #[test]
 fn random_messages_are_legal_often_enough() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut legal = [0; 4];
+    let mut legal = [0; 5];
     for _ in 0..1000 {
-        let messages = (load_balancer(), listener(), server_group(), backend_service());
-        let (a, b, c, d) = messages.new_tree(&mut runner).expect("generated").current();
-        let is_legal =
-            [a.into_draft().is_ok(), b.into_draft().is_ok(), c.into_draft().is_ok(), d.into_draft().is_ok()];
+        let messages = (load_balancer(), listener(), server_group(), backend_service(), security_group());
+        let (a, b, c, d, e) = messages.new_tree(&mut runner).expect("generated").current();
+        let is_legal = [
+            a.into_draft().is_ok(),
+            b.into_draft().is_ok(),
+            c.into_draft().is_ok(),
+            d.into_draft().is_ok(),
+            e.into_draft().is_ok(),
+        ];
         for (count, is_legal) in legal.iter_mut().zip(is_legal) {
             *count += u32::from(is_legal);
         }

@@ -80,7 +80,7 @@ fn errors_name_file_line_field_value_and_what_is_allowed() {
     for (yaml, expected) in [
         (
             "kind: Listner",
-            "f.yaml:3: kind: unknown variant `Listner`, expected one of `LoadBalancer`, `ServerGroup`, `BackendService`, `Listener`",
+            "f.yaml:3: kind: unknown variant `Listner`, expected one of `SecurityGroup`, `LoadBalancer`, `ServerGroup`, `BackendService`, `Listener`",
         ),
         ("name: x", "f.yaml:3: missing field `kind`"),
         ("kind: ServerGroup", "f.yaml:3: missing field `name`"),
@@ -141,6 +141,30 @@ fn errors_name_file_line_field_value_and_what_is_allowed() {
         (
             "kind: ServerGroup\nname: x\nlabels: {a: [1]}",
             "f.yaml:5: labels.a: invalid type: sequence, expected text",
+        ),
+        (
+            "kind: SecurityGroup\nname: x\nrules:\n  - action: allow\n    cidrs: [10.0.0.0/8, 10.0.0.5/24]",
+            "f.yaml:7: rules[0].cidrs[1]: 10.0.0.5/24 has bits of a host behind its prefix: 10.0.0.0/24 allowed, or the address alone",
+        ),
+        (
+            "kind: SecurityGroup\nname: x\nrules:\n  - {action: allow}\n  - direction: egress\n    action: allow",
+            "f.yaml:7: rules[1].direction: egress is not supported, because the security groups of a load balancer filter what clients send to it: ingress allowed",
+        ),
+        (
+            "kind: SecurityGroup\nname: x\nrules:\n  - action: allow\n    ports: 90-80",
+            "f.yaml:7: rules[0].ports: 90-80 ends before it begins",
+        ),
+        (
+            "kind: SecurityGroup\nname: x\nrules: [{protocol: tcp}]",
+            "f.yaml:5: rules[0]: missing field `action`",
+        ),
+        (
+            "kind: SecurityGroup\nname: x\nrules: [{action: allow, protocol: icmp, ports: 80}]",
+            "f.yaml:5: rules[0]: ports: a port is not supported, because protocol: icmp has none: no ports, or protocol: tcp, udp or any allowed",
+        ),
+        (
+            "kind: LoadBalancer\nname: x\naddresses: [10.0.0.1]\nsecurity_groups: [Office]",
+            "f.yaml:6: security_groups[0]: \"Office\" is no name: 1-63 lower-case letters, digits and '-', starting and ending with a letter or digit",
         ),
         ("- a", "f.yaml:3: invalid type: sequence, expected a mapping of fields"),
     ] {

@@ -10,7 +10,7 @@ use nlb_common::{
     verdict::Verdict,
 };
 
-use super::{AyaDatapath, arena::Arena, loader::map_error, tables::Maps, write::zero};
+use super::{AyaDatapath, acls, arena::Arena, loader::map_error, tables::Maps, write::zero};
 use crate::datapath::DatapathError;
 
 impl AyaDatapath {
@@ -29,6 +29,8 @@ impl AyaDatapath {
             slots: _,
             verified_instructions: _,
             reserved,
+            acls,
+            unchecked,
             interfaces: _,
             _pins: _,
         } = self;
@@ -36,6 +38,8 @@ impl AyaDatapath {
         clear_tables(maps)?;
         *arena = Arena::new(maps.arena.len(), []);
         *reserved = Default::default();
+        acls.clear();
+        *unchecked = 0;
         Ok(())
     }
 }
@@ -65,6 +69,8 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
         address_filter,
         addresses_v4,
         addresses_v6,
+        acls_v4,
+        acls_v6,
         snats: [snats_v4, snats_v6],
         listener_buckets,
         listeners,
@@ -93,6 +99,8 @@ fn clear_tables(maps: &mut Maps) -> Result<(), DatapathError> {
     remove_all(addresses_v4, name::ADDRESSES_V4)?;
     remove_all(addresses_v6, name::ADDRESSES_V6)?;
     remove_all(interfaces, name::INTERFACES)?;
+    acls::remove_all(acls_v4, name::ACLS_V4)?;
+    acls::remove_all(acls_v6, name::ACLS_V6)?;
     address_filter.fill_with_zeroes();
     snats_v4.fill_with_zeroes();
     snats_v6.fill_with_zeroes();

@@ -22,7 +22,7 @@ use nlb_common::{
 
 use crate::{
     datapath::{
-        Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Listener,
+        AclId, Backend, BackendId, BackendState, Egress, EgressId, Eligibility, Family, Forward, Listener,
         LocalAddress, NextHop, Ring, RingKey, ServiceId, Snat, SnatRange, SnatSlot, Tracking, Turns, VipId,
     },
     model::{OnDrainExpiry, Protocol},
@@ -115,7 +115,13 @@ pub(super) fn listener_hash(listener: &Listener, seed: u64) -> u64 {
     }
 }
 
-pub(super) fn tracking_number(mode: Tracking) -> u32 {
+/// What a listener remembers of flows, and its access list.
+pub(super) fn guarded_tracking(listener: &Listener) -> u32 {
+    let acl = listener.acl.map_or(0, |acl| acl.0);
+    abi::listener::guarded(tracking_number(listener.tracking), acl)
+}
+
+fn tracking_number(mode: Tracking) -> u32 {
     match mode {
         Tracking::Nat => tracking::NAT,
         Tracking::Full => tracking::FULL,
@@ -161,9 +167,10 @@ pub(super) fn listener_back(entry: &abi::listener::Listener) -> Option<Listener>
         service,
         idle_timeout,
         closed_to_new,
-        tracking,
+        tracking: _,
         _pad: _,
     } = *entry;
+    let acl = abi::listener::acl_of(entry.tracking);
     Some(Listener {
         vip: VipId(vip),
         address: narrow(family_of(entry.family())?, address),
@@ -172,7 +179,8 @@ pub(super) fn listener_back(entry: &abi::listener::Listener) -> Option<Listener>
         service: ServiceId(service),
         idle_timeout: seconds(idle_timeout),
         closed_to_new: closed_to_new != 0,
-        tracking: tracking_of(tracking)?,
+        tracking: tracking_of(entry.tracking())?,
+        acl: (acl != 0).then_some(AclId(acl)),
     })
 }
 

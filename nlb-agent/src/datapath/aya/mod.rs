@@ -1,5 +1,6 @@
 //! The real datapath: the kernel's, through aya. Nothing else in the agent names aya.
 
+mod acls;
 mod arena;
 mod clear;
 mod device;
@@ -19,6 +20,7 @@ mod write;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aya::{Ebpf, programs::Xdp};
@@ -40,8 +42,8 @@ use self::{
     write::Clock,
 };
 use super::{
-    BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots, SnatSlot,
-    TableUse, Traffic,
+    Acl, AclId, BackendId, Datapath, DatapathError, Family, FlowCounts, Image, Op, PersistenceEntry, Slots,
+    SnatSlot, TableUse, Traffic,
 };
 use crate::{config::XdpMode, status::InterfaceStatus};
 
@@ -79,6 +81,9 @@ impl Default for Sizes {
     }
 }
 
+/// A connection that a packet opens while an access list changes may be missed by the sweep that comes right then.
+const SWEEPS_THAT_ASK: u8 = 2;
+
 /// The kernel's datapath. It goes on without this value: programs, links and maps are pinned.
 pub struct AyaDatapath {
     ebpf: Ebpf,
@@ -89,6 +94,10 @@ pub struct AyaDatapath {
     slots: Slots,
     verified_instructions: Option<u32>,
     reserved: [Reserved; 2],
+    /// The access lists in the maps.
+    acls: BTreeMap<AclId, Arc<Acl>>,
+    /// How many sweeps have still to ask whether clients of connections are allowed: some may be denied lately.
+    unchecked: u8,
     interfaces: Vec<InterfaceStatus>,
     /// Last, so that the directory stays locked as long as anything above is used.
     _pins: PinDirectory,
@@ -120,7 +129,7 @@ impl AyaDatapath {
         time::set(&mut ebpf, &maps.clock);
         let arena = Arena::new(maps.arena.len(), stretches(&maps)?);
         tracing::info!(adopted, bpffs = %options.bpffs.display(), "datapath maps open");
-        let datapath = Self {
+        let mut datapath = Self {
             ebpf,
             maps,
             arena,
@@ -129,9 +138,12 @@ impl AyaDatapath {
             slots,
             verified_instructions,
             reserved: Default::default(),
+            acls: BTreeMap::new(),
+            unchecked: SWEEPS_THAT_ASK,
             interfaces: Vec::new(),
             _pins: pins,
         };
+        datapath.acls = datapath.read()?.acls;
         datapath.recover()?;
         Ok(datapath)
     }
@@ -162,7 +174,8 @@ impl AyaDatapath {
     pub fn sweep_at(&mut self, now: Ticks) -> Result<FlowCounts, DatapathError> {
         let mut counts = FlowCounts::default();
         let [mut reserved_v4, mut reserved_v6] = std::mem::take(&mut self.reserved);
-        let (judge, ends) = (Judge::new(&self.maps, now)?, self.ends(now));
+        let acls = (self.unchecked > 0).then_some(&self.acls);
+        let (judge, ends) = (Judge::new(&self.maps, now, acls)?, self.ends(now));
         self.v4().sweep(&self.used_slots(Family::V4)?, &judge, &ends, &mut reserved_v4, &mut counts)?;
         self.v6().sweep(&self.used_slots(Family::V6)?, &judge, &ends, &mut reserved_v6, &mut counts)?;
         for table in FlowTable::all(&self.maps) {
@@ -170,6 +183,7 @@ impl AyaDatapath {
         }
         Persistence(&self.maps.persistence).sweep(&judge, &mut counts)?;
         self.reserved = [reserved_v4, reserved_v6];
+        self.unchecked = self.unchecked.saturating_sub(1);
         Ok(counts)
     }
 

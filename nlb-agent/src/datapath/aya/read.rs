@@ -15,7 +15,7 @@ use nlb_common::abi::{
 use nlb_common::{packet::Mac, ticks::Ticks};
 
 use super::{
-    AyaDatapath, encode,
+    AyaDatapath, acls, encode,
     loader::map_error,
     sweep::{FlowTable, Found, Persistence},
     tables::Maps,
@@ -27,9 +27,14 @@ use crate::datapath::{
 
 impl AyaDatapath {
     pub(super) fn read(&self) -> Result<Image, DatapathError> {
-        let mut image = Image { addresses: self.addresses()?, ..Image::default() };
+        let acls = acls::read(&self.maps)?;
+        let mut image = Image { addresses: self.addresses()?, acls, ..Image::default() };
         self.read_snats(&mut image)?;
         self.read_listeners(&mut image)?;
+        // An access list without entries looks like none.
+        for acl in image.listeners.values().filter_map(|listener| listener.acl) {
+            image.acls.entry(acl).or_default();
+        }
         for index in 1..self.maps.services.len() {
             let entry = self.maps.services.read(index)?;
             if entry.picks.iter().any(|picks| (picks.turns | picks.ring) as u32 & 0xff_ffff != 0) {

@@ -2,10 +2,11 @@
 
 use aya::{
     Ebpf,
-    maps::{HashMap, Map, MapData, PerCpuArray},
+    maps::{HashMap, LpmTrie, Map, MapData, PerCpuArray},
 };
 use nlb_common::{
     abi::{
+        acl::AclKey,
         backend::{Backend, Egress},
         clock::Clock,
         conn::{ConnV4, ConnV6},
@@ -43,6 +44,8 @@ pub(super) struct Maps {
     pub(super) address_filter: Mapped<u64>,
     pub(super) addresses_v4: HashMap<MapData, Key<V4>, LocalAddress>,
     pub(super) addresses_v6: HashMap<MapData, Key<V6>, LocalAddress>,
+    pub(super) acls_v4: LpmTrie<MapData, AclKey<V4>, u32>,
+    pub(super) acls_v6: LpmTrie<MapData, AclKey<V6>, u32>,
     pub(super) snats: [Mapped<Snat>; 2],
     pub(super) listener_buckets: Mapped<ListenerBucket>,
     pub(super) listeners: Mapped<Listener>,
@@ -96,6 +99,8 @@ impl Maps {
             address_filter: mapped(ebpf, name::ADDRESS_FILTER)?,
             addresses_v4: opened(ebpf, name::ADDRESSES_V4)?,
             addresses_v6: opened(ebpf, name::ADDRESSES_V6)?,
+            acls_v4: opened(ebpf, name::ACLS_V4)?,
+            acls_v6: opened(ebpf, name::ACLS_V6)?,
             snats: [mapped(ebpf, name::SNATS_V4)?, mapped(ebpf, name::SNATS_V6)?],
             listener_buckets: mapped(ebpf, name::LISTENER_BUCKETS)?,
             listeners: mapped(ebpf, name::LISTENERS)?,

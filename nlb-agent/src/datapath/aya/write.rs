@@ -16,7 +16,7 @@ use nlb_common::{
     packet::Mac,
 };
 
-use super::{AyaDatapath, encode, loader::map_error, tables::Key, words};
+use super::{AyaDatapath, SWEEPS_THAT_ASK, encode, loader::map_error, tables::Key, words};
 use crate::datapath::{
     Backend, BackendId, DatapathError, Egress, EgressId, Family, Forward, Listener, ListenerId, LocalAddress,
     Op, Service, ServiceId, Snat, SnatSlot,
@@ -32,7 +32,12 @@ impl AyaDatapath {
                 wait_for_packets();
                 self.put_snat(family, slot, None)
             }
-            Op::PutListener(id, listener) => self.put_listener(id, &listener),
+            Op::PutAcl(id, ref acl) => self.put_acl(id, acl),
+            Op::RemoveAcl(id, ref acl) => self.remove_acl(id, acl),
+            Op::PutListener(id, listener) => {
+                self.unchecked = SWEEPS_THAT_ASK;
+                self.put_listener(id, &listener)
+            }
             Op::RemoveListener(id, listener) => self.remove_listener(id, &listener),
             Op::PutService(id, ref service) => self.put_service(id, service),
             Op::RemoveService(id) => self.put_service(id, &Service::default()),
@@ -115,9 +120,9 @@ impl AyaDatapath {
         }
         // SAFETY: aligned words of a mapped array that only the agent writes.
         unsafe {
+            words::store_u32(&raw mut (*entry).tracking, encode::guarded_tracking(listener));
             words::store_u32(&raw mut (*entry).idle_timeout, encode::idle_ticks(listener.idle_timeout));
             words::store_u32(&raw mut (*entry).closed_to_new, listener.closed_to_new.into());
-            words::store_u32(&raw mut (*entry).tracking, encode::tracking_number(listener.tracking));
             words::store_u32(&raw mut (*entry).service, listener.service.0);
             words::store_u64(place.word, place.entry.to_word());
         }
@@ -364,7 +369,7 @@ fn picks_words(entry: *mut ServiceEntry, family: Family) -> [*mut u64; 2] {
 /// Waits until every packet that was on its way through the program is through, and with it every reference that
 /// it had read: an XDP program runs in an RCU read-side section, and `MEMBARRIER_CMD_GLOBAL` is an RCU grace
 /// period (membarrier(2)).
-fn wait_for_packets() {
+pub(super) fn wait_for_packets() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: takes numbers only.
     if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {

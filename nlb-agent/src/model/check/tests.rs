@@ -1,5 +1,5 @@
 use crate::model::{
-    BackendService, Listener, LoadBalancer, ServerGroup, State,
+    BackendService, Listener, LoadBalancer, SecurityGroup, ServerGroup, State,
     fixture::{NOW, draft, name, shop},
 };
 
@@ -22,6 +22,37 @@ fn every_rule_that_binds_resources_is_checked() {
             "a VIP belongs to one balancer, however it is written",
             |s| put::<LoadBalancer>(s, "tea", "addresses: ['2001:DB8:0:0::10']"),
             "load balancer tea: addresses: 2001:db8::10 belongs to load balancer shop already",
+        ),
+        (
+            "a balancer's security groups exist",
+            |s| put::<LoadBalancer>(s, "tea", "{addresses: [10.0.0.11], security_groups: [office]}"),
+            "load balancer tea: security_groups: security group office does not exist",
+        ),
+        (
+            "a balancer names a security group once",
+            |s| {
+                put::<SecurityGroup>(s, "office", "{}");
+                put::<LoadBalancer>(s, "tea", "{addresses: [10.0.0.11], security_groups: [office, office]}");
+            },
+            "load balancer tea: security_groups: office is listed twice",
+        ),
+        (
+            "a security group has 1000 CIDRs at most",
+            |s| {
+                let cidrs = |first: u8| {
+                    let cidrs =
+                        (0..=250).map(|n| format!("10.{first}.{n}.0/24")).collect::<Vec<_>>().join(", ");
+                    format!("{{action: allow, cidrs: [{cidrs}]}}")
+                };
+                let rules = [0, 1, 2, 3].map(cidrs).join(", ");
+                put::<SecurityGroup>(s, "office", &format!("rules: [{rules}]"));
+            },
+            "security group office: rules: they have 1004 CIDRs in all: at most 1000 allowed",
+        ),
+        (
+            "a security group has 1000 rules at most",
+            |s| put::<SecurityGroup>(s, "office", &format!("rules: [{}]", "{action: deny}, ".repeat(1001))),
+            "security group office: rules: there are 1001: at most 1000 allowed",
         ),
         (
             "a listener's balancer exists",

@@ -119,6 +119,18 @@ fn operations_that_break_a_rule_are_refused_and_change_nothing() {
             |s| s.delete::<LoadBalancer>(&name("shop"), None, Referrers::Refuse).map(drop),
             "load balancer shop is in use by listener http: delete that first, or cascade",
         ),
+        (
+            "a security group in use stays",
+            |s| {
+                s.upsert(draft::<SecurityGroup>("office", "{}"), LATER).expect("legal");
+                let guarded = "{addresses: [10.0.0.10, '2001:db8::10'], security_groups: [office]}";
+                s.upsert(draft::<LoadBalancer>("shop", guarded), LATER).expect("legal");
+                let refused = s.delete::<SecurityGroup>(&name("office"), None, Referrers::Refuse).map(drop);
+                *s = shop();
+                refused
+            },
+            "security group office is in use by load balancer shop: delete that first, or cascade",
+        ),
     ];
     for (rule, operation, expected) in rows {
         let mut state = shop();
@@ -138,6 +150,19 @@ fn delete_protection_wins_over_cascade() {
         assert_eq!(error.to_string(), "load balancer shop: delete_protection is on: switch it off first");
         assert_eq!(state, before);
     }
+}
+
+#[test]
+fn delete_protection_wins_over_the_cascade_of_a_security_group() {
+    let mut state = shop();
+    state.upsert(draft::<SecurityGroup>("office", "{}"), LATER).expect("legal");
+    let shop = &mut state.load_balancers.get_mut(&name("shop")).expect("exists").spec;
+    (shop.delete_protection, shop.security_groups) = (true, vec![name("office")]);
+    let before = state.clone();
+    let error =
+        state.delete::<SecurityGroup>(&name("office"), None, Referrers::Cascade).expect_err("protected");
+    assert_eq!(error.to_string(), "load balancer shop: delete_protection is on: switch it off first");
+    assert_eq!(state, before);
 }
 
 #[test]

@@ -29,6 +29,30 @@ pub enum InvalidField {
         /// What it should be, and how that looks.
         expected: &'static str,
     },
+    /// A network with bits of a host.
+    #[error("{value} has bits of a host behind its prefix: {network} allowed, or the address alone")]
+    HostBits {
+        /// What was written.
+        value: String,
+        /// The network that it is in.
+        network: String,
+    },
+    /// A word that means something, but nothing that is done.
+    #[error("{value} is not supported, because {reason}: {allowed} allowed")]
+    Unsupported {
+        /// The word.
+        value: &'static str,
+        /// Why not.
+        reason: &'static str,
+        /// What is supported.
+        allowed: &'static str,
+    },
+    /// A range that ends before it begins.
+    #[error("{value} ends before it begins")]
+    Backwards {
+        /// The range.
+        value: String,
+    },
     /// An address that no host of a network can have for itself.
     #[error("{value} is {what}: the unicast address of a host is needed")]
     Address {
@@ -50,7 +74,7 @@ impl InvalidField {
     }
 
     /// `value` is no `expected`.
-    pub(super) fn malformed(value: &str, expected: &'static str) -> Self {
+    pub(crate) fn malformed(value: &str, expected: &'static str) -> Self {
         Self::Malformed { value: shortened(value), expected }
     }
 }

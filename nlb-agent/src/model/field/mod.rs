@@ -2,10 +2,12 @@
 //! YAML, JSON, or a number off the wire; the error names the value and what is allowed.
 
 pub(crate) mod address;
+mod cidr;
 mod codes;
 mod duration;
 mod error;
 mod number;
+mod port_range;
 mod protocol;
 mod text;
 
@@ -15,10 +17,12 @@ use serde::{Deserializer, de};
 
 pub(super) use self::number::optional_port;
 pub use self::{
+    cidr::Cidr,
     codes::ExpectedCodes,
     duration::{DrainTime, IdleTimeout, PersistenceTime, ProbeInterval, ProbeTimeout, SlowStart},
     error::InvalidField,
     number::{Port, Threshold, Weight},
+    port_range::PortRange,
     protocol::Protocol,
     text::{Description, HostName, HttpPath, Label, Name},
 };

@@ -16,17 +16,30 @@ pub(in crate::ctl) struct LoadBalancer {
     enabled: bool,
     announce: bool,
     echo: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    security_groups: Vec<String>,
     #[serde(flatten)]
     pub(super) tail: Tail,
 }
 
 impl LoadBalancer {
     pub(super) fn columns(&self) -> Vec<Column> {
-        let Self { head: _, kind, addresses, delete_protection, enabled, announce, echo, tail: _ } = self;
+        let Self {
+            head: _,
+            kind,
+            addresses,
+            delete_protection,
+            enabled,
+            announce,
+            echo,
+            security_groups,
+            tail: _,
+        } = self;
         vec![
             Column::new("TYPE", kind.as_deref().unwrap_or_default()),
             Column::new("VIPS", addresses.join(" ")),
             Column::new("ENABLED", yes_no(*enabled)),
+            Column::wide("SECURITY GROUPS", security_groups.join(" ")),
             Column::wide("DELETE PROTECTION", yes_no(*delete_protection)),
             Column::wide("ANNOUNCE", yes_no(*announce)),
             Column::wide("ECHO", yes_no(*echo)),
@@ -50,6 +63,7 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             enabled,
             announce,
             echo,
+            security_groups,
         } = wire;
         Self {
             head: Head::new(name, description, labels),
@@ -59,6 +73,7 @@ impl From<pb::LoadBalancer> for LoadBalancer {
             enabled: enabled.unwrap_or(true),
             announce,
             echo: echo.unwrap_or(true),
+            security_groups,
             tail: Tail::new(id, created_at, updated_at, revision),
         }
     }

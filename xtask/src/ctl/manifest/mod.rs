@@ -6,6 +6,7 @@ mod backend_service;
 mod field;
 mod listener;
 mod load_balancer;
+mod security_group;
 mod server_group;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ pub(super) use self::{
     field::{seconds_up, spelled},
     listener::Listener,
     load_balancer::LoadBalancer,
+    security_group::{Rule, SecurityGroup},
     server_group::{Server, ServerGroup, address_text},
 };
 use super::screen::Column;
@@ -31,6 +33,7 @@ pub(super) enum Manifest {
     Listener(Listener),
     BackendService(BackendService),
     ServerGroup(ServerGroup),
+    SecurityGroup(SecurityGroup),
 }
 
 impl Manifest {
@@ -41,6 +44,7 @@ impl Manifest {
             Self::Listener(resource) => (&resource.head, resource.columns(), &resource.tail),
             Self::BackendService(resource) => (&resource.head, resource.columns(), &resource.tail),
             Self::ServerGroup(resource) => (&resource.head, resource.columns(), &resource.tail),
+            Self::SecurityGroup(resource) => (&resource.head, resource.columns(), &resource.tail),
         };
         let labels = head.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
         std::iter::once(Column::new("NAME", &head.name))

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use nlb_common::{
 };
 
 use super::{
-    super::{mapped::Mapped, words},
+    super::{encode, mapped::Mapped, words},
     Ends, Judge,
     end::End,
 };
@@ -48,7 +49,7 @@ where
     pub(in crate::datapath::aya) fn sweep(
         &self,
         slots: &[SnatSlot],
-        judge: &Judge,
+        judge: &Judge<'_>,
         ends: &Ends<'_>,
         reserved: &mut Reserved,
         counts: &mut FlowCounts,
@@ -74,7 +75,8 @@ where
                     continue;
                 }
                 let conn = self.conns.read(index)?;
-                if is_over(&conn, status, judge) {
+                let is_denied = judge.is_denied(conn.listener, || self.address(conn.client));
+                if is_denied || is_over(&conn, status, judge) {
                     counts.ended += u64::from(self.end(index, status, FREE, ends)?);
                     continue;
                 }
@@ -126,6 +128,15 @@ where
             };
         }
         Ok(())
+    }
+
+    /// An address of the family.
+    fn address(&self, address: A) -> IpAddr {
+        let mut wide = [0; 4];
+        for (wide, word) in wide.iter_mut().zip(address.words().as_ref()) {
+            *wide = *word;
+        }
+        encode::narrow(self.family, wide)
     }
 
     fn status(&self, index: u32) -> Result<Status, DatapathError> {
@@ -209,7 +220,7 @@ where
 }
 
 /// Whether a connection is idle past its time.
-fn is_over<A>(conn: &Conn<A>, status: Status, judge: &Judge) -> bool {
+fn is_over<A>(conn: &Conn<A>, status: Status, judge: &Judge<'_>) -> bool {
     let idle = Ticks(judge.listener(conn.listener).idle_timeout);
     Ticks(conn.last_seen).age(judge.now) > conn::timeout(status.state(), idle)
 }

@@ -151,6 +151,7 @@ impl Memory {
             ..Listener::default()
         };
         let judge = Judge {
+            acls: None,
             now: Ticks(NOW),
             listeners: vec![Listener::default(), listener],
             backends: vec![backend_state::FREE, backend_state::SERVING, backend_state::EXPIRED_RESET],

@@ -104,7 +104,7 @@ impl<'a> FlowTable<'a> {
     /// One walk over all entries.
     pub(in crate::datapath::aya) fn sweep(
         &self,
-        judge: &Judge,
+        judge: &Judge<'_>,
         ends: &Ends<'_>,
         counts: &mut FlowCounts,
     ) -> Result<(), DatapathError> {
@@ -128,7 +128,7 @@ impl<'a> FlowTable<'a> {
                     Fate::Keep => {}
                 }
                 tally.add(place.value());
-                if judge.listener(seen.listener()).tracking == tracking::TRANSITION {
+                if judge.listener(seen.listener()).tracking() == tracking::TRANSITION {
                     note_record(place, seen, judge, counts);
                 }
             }
@@ -144,12 +144,12 @@ impl<'a> FlowTable<'a> {
         place: Place<Mine>,
         seen: Value,
         fate: &Fate,
-        judge: &Judge,
+        judge: &Judge<'_>,
         ends: &Ends<'_>,
     ) -> Result<bool, DatapathError> {
         let entry = index * WAYS as u32 + place.way as u32;
         let backend = seen.is_active().then(|| seen.backend());
-        let is_position = judge.listener(seen.listener()).tracking == tracking::TRANSITION;
+        let is_position = judge.listener(seen.listener()).tracking() == tracking::TRANSITION;
         let link = if is_position { 0 } else { place.link(seen) };
         ends.begin(End { table: self.number, entry, backend, link })?;
         let is_mine = flow_set::sweep(place, seen);
@@ -190,7 +190,7 @@ impl<'a> FlowTable<'a> {
     }
 }
 
-fn fate(seen: Value, judge: &Judge) -> Fate {
+fn fate(seen: Value, judge: &Judge<'_>) -> Fate {
     let listener = judge.listener(seen.listener());
     if seen.is_active() && !judge.is_serving(seen.backend()) {
         let is_free = judge.backend(seen.backend()) == backend_state::FREE;
@@ -201,7 +201,7 @@ fn fate(seen: Value, judge: &Judge) -> Fate {
 }
 
 /// Notes that a flow of a ring in transition is recorded.
-fn note_record(place: Place<Mine>, seen: Value, judge: &Judge, counts: &mut FlowCounts) {
+fn note_record(place: Place<Mine>, seen: Value, judge: &Judge<'_>, counts: &mut FlowCounts) {
     let listener = judge.listener(seen.listener());
     let family = if listener.family() == 4 { Family::V4 } else { Family::V6 };
     // 0 for a half-open flow, which has no link.

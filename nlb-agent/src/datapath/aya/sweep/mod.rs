@@ -7,8 +7,13 @@ mod end;
 mod flows;
 mod persistence;
 
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
 use nlb_common::{
-    abi::{backend, listener::Listener},
+    abi::{
+        backend,
+        listener::{Listener, acl_of},
+    },
     ticks::Ticks,
 };
 
@@ -19,20 +24,26 @@ pub(super) use self::{
     persistence::{Found, Persistence},
 };
 use super::tables::Maps;
-use crate::datapath::{DatapathError, ServiceId};
+use crate::datapath::{Acl, AclId, DatapathError, ServiceId};
 
 /// What entries are judged by, as it was when the sweep began.
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
     pub(super) now: Ticks,
     listeners: Vec<Listener>,
     /// The state of each backend that has been in use.
     backends: Vec<u32>,
     /// How long clients stay with their servers, by service.
     persistence: Vec<Ticks>,
+    /// The access lists, if some connection's client may be denied lately.
+    acls: Option<&'a BTreeMap<AclId, Arc<Acl>>>,
 }
 
-impl Judge {
-    pub(super) fn new(maps: &Maps, now: Ticks) -> Result<Self, DatapathError> {
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        maps: &Maps,
+        now: Ticks,
+        acls: Option<&'a BTreeMap<AclId, Arc<Acl>>>,
+    ) -> Result<Self, DatapathError> {
         let mut listeners = Vec::new();
         for index in 0..maps.listeners.len() {
             listeners.push(maps.listeners.read(index)?);
@@ -50,7 +61,7 @@ impl Judge {
         for index in 0..maps.services.len() {
             persistence.push(Ticks(maps.services.read(index)?.persistence));
         }
-        Ok(Self { now, listeners, backends, persistence })
+        Ok(Self { now, listeners, backends, persistence, acls })
     }
 
     /// The listener of a number; a default one if there is none.
@@ -65,6 +76,15 @@ impl Judge {
 
     fn is_serving(&self, number: u32) -> bool {
         self.backend(number) == backend::state::SERVING
+    }
+
+    /// Whether the client of a listener's connection may not use it any more.
+    fn is_denied(&self, listener: u32, client: impl Fn() -> IpAddr) -> bool {
+        let acl = acl_of(self.listener(listener).tracking);
+        match self.acls {
+            Some(acls) if acl != 0 => acls.get(&AclId(acl)).is_some_and(|acl| !acl.allows(client())),
+            _ => false,
+        }
     }
 
     /// How long clients stay with their servers.

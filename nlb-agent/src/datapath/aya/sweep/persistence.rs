@@ -36,7 +36,7 @@ impl Persistence<'_> {
     /// lead to.
     pub(in crate::datapath::aya) fn sweep(
         &self,
-        judge: &Judge,
+        judge: &Judge<'_>,
         counts: &mut FlowCounts,
     ) -> Result<(), DatapathError> {
         let mut persisted = vec![false; judge.backends.len()];
@@ -92,7 +92,7 @@ fn read(entry: *mut PersistenceEntry) -> (Owner, Use) {
     unsafe { (Owner(words::load_u64(&raw mut (*entry).owner)), Use(words::load_u64(&raw mut (*entry).use_))) }
 }
 
-fn is_over(owner: Owner, used: Use, judge: &Judge) -> bool {
+fn is_over(owner: Owner, used: Use, judge: &Judge<'_>) -> bool {
     let is_orphan = judge.backend(owner.backend()) == state::FREE;
     let lifetime: Ticks =
         if owner.is_tentative() { HALF_OPEN_TIMEOUT } else { judge.persistence(ServiceId(owner.service())) };
