@@ -75,7 +75,6 @@ macro_rules! programs {
         $(
             $(#[$doc])*
             #[xdp]
-            #[expect(clippy::needless_pass_by_value, reason = "the macro wants it so")]
             fn $name(ctx: XdpContext) -> u32 {
                 done_or_called(&ctx, $run(&ctx))
             }

@@ -21,7 +21,7 @@ use nlb_common::{
     ticks::Ticks,
     verdict::Verdict,
 };
-use nlb_tests::packet::{At, Checksum, Frame, Tag, VLAN, flag};
+use nlb_tests::packet::{Checksum, Frame, Tag, VLAN, flag, fragments};
 
 use crate::{
     bench::{Action, Bench, test_run},
@@ -214,11 +214,10 @@ fn what_a_server_sends_of_no_known_connection_is_passed() {
         }
         bench.expect(&Frame::udp(connection.server, connection.client), Verdict::PassNotOurs);
         bench.expect(&Frame::other(connection.server, connection.client, 1), Verdict::PassNotOurs);
-        let fragment = match family {
-            Family::V4 => connection.answer(flag::ACK).patch(At::Network(6), &[0x20, 0]),
-            Family::V6 => connection.answer(flag::ACK).patch(At::Network(6), &[44]),
-        };
-        bench.expect(&fragment, Verdict::PassNotOurs);
+        // A fragment whose first one nobody has seen.
+        let answer = connection.answer(flag::ACK).payload(&[1; 64]).build();
+        let fragment = &fragments::cut(&answer, 1, &[32])[1];
+        assert_eq!(bench.run(fragment).verdict, Verdict::PassNotOurs);
         bench.expect(&Frame::tcp(stranger(family, 1), connection.client, flag::ACK), Verdict::PassNotOurs);
         // To the server itself, past the balancer.
         let direct = Frame::tcp(connection.client, connection.server, flag::ACK);
@@ -227,6 +226,29 @@ fn what_a_server_sends_of_no_known_connection_is_passed() {
         bench.expect(&Frame::tcp(connection.server, vip(family, PORT), flag::SYN), Verdict::Forward);
         let probe = Frame::tcp(connection.server, scene::snat(family, 9), flag::ACK);
         bench.expect(&probe, Verdict::PassNoFlow);
+    }
+}
+
+#[test]
+fn fragments_follow_the_first_one_in_both_directions() {
+    let mut bench = bench();
+    for family in Family::ALL {
+        let connection = established(&mut bench, family, 1);
+        let request = connection.request(flag::ACK).payload(&[7; 300]);
+        let answer = connection.answer(flag::ACK).payload(&[8; 300]);
+        for (frame, verdict, ends) in [
+            (request, Verdict::Forward, (connection.client, connection.server)),
+            (answer, Verdict::Reply, (connection.vip, connection.client)),
+        ] {
+            let mut sent = Vec::new();
+            for piece in fragments::cut(&frame.build(), 9, &[64, 128]) {
+                let run = bench.run(&piece);
+                assert_eq!(run.verdict, verdict);
+                sent.push(run.bytes);
+            }
+            let whole = Parsed::of(&fragments::join(&sent));
+            assert_eq!(((whole.from, whole.to), whole.checksum), (ends, Check::Right));
+        }
     }
 }
 

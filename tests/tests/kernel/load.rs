@@ -24,8 +24,8 @@ fn the_program_loads_and_says_what_the_verifier_had_to_do() {
     let verified = bench.datapath().verified_instructions().expect("Linux 5.16 and newer tell");
     // `cargo xtask test kernels` reads this line.
     println!("program loaded in {:.2} s, maps made; {verified} instructions verified", took.as_secs_f64());
-    // The kernel lets each of the four have a million; what is far beyond today's cost is worth a look.
-    assert!((100_000..2_000_000).contains(&verified), "{verified}");
+    // The kernel lets each program have a million; what is far beyond today's cost is worth a look.
+    assert!((100_000..4_000_000).contains(&verified), "{verified}");
 }
 
 /// With what is dead code in the program that all other tests run.
