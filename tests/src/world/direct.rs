@@ -22,6 +22,17 @@ const PORT: &str = "client";
 const SEGMENT: [u16; 2] = [1428, 1388];
 
 impl World {
+    /// Has the servers of [`World::return_directly`] announce segments as large as their own link takes, as servers do of which
+    /// nobody has told that there is a tunnel on the way.
+    ///
+    /// # Errors
+    /// A route cannot be set.
+    pub fn announce_whole_segments(&self) -> Result<()> {
+        let Dual { v4, v6 } = CLIENT_BACK;
+        let script = format!("route replace default via {v4}\nroute replace default via {v6}\n");
+        self.servers.iter().try_for_each(|server| server.configure(&script))
+    }
+
     /// Has the servers accept what is addressed to the VIPs, and answer to the client directly. They announce segments
     /// that leave room for the tunnel, as one would in production where the MTU cannot be raised.
     ///

@@ -38,7 +38,7 @@ use crate::{
 /// The series of Linux whose newest kernel in Debian is tested: those of Debian 12 and 13, both with long support.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 /// How long a kernel may take. Emulated, everything is some ten times slower than on the host.
-const LIMIT: Duration = Duration::from_secs(12 * 60);
+const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Runs the tests on each kernel and prints a line for each; returns the sums, and what failed other than tests.
 /// `wishes` are arguments of the test binary, such as a part of the names of the tests to run.
