@@ -11,7 +11,7 @@ use nlb_common::{
     checksum::Sum,
     packet::{
         Link, Macs, protocol,
-        too_big::{HEADER_LEN, QUOTED, TooBig},
+        too_big::{HEADER_LEN, QUOTED, TooBig, write_message},
     },
     verdict::Verdict,
 };
@@ -64,7 +64,7 @@ fn answer<F: Tables + TooBig>(ctx: &XdpContext, max_len: u16) -> Option<()> {
     let after = frame(ctx);
     link.write(after, macs)?;
     let message = after.after(link.len()).proven(F::HEADER_LEN + HEADER_LEN)?;
-    F::write_message(message, &network, max_len, quoted)
+    write_message::<F>(message, &network, max_len, quoted)
 }
 
 /// The one's complement sum of what is quoted.

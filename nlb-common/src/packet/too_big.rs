@@ -13,17 +13,22 @@ pub const HEADER_LEN: usize = 8;
 
 /// What a family's messages look like.
 pub trait TooBig: Family {
-    /// Whether a sender may be told: over IPv4, only if it forbids that others cut its packets up.
-    fn may_be_told(packet: Bytes) -> bool;
+    /// Type and code of the message.
+    const KIND: [u8; 2];
 
     /// The least that every way takes: a sender makes no packets that are shorter.
     const LEAST_MTU: u32;
 
-    /// Writes the outer and the ICMP header in front of the quoted packet; `quoted` is the one's complement sum of what is quoted.
-    fn write_message(message: Bytes, network: &Network<Self::Address>, mtu: u16, quoted: Sum) -> Option<()>;
+    /// Whether a sender may be told: over IPv4, only if it forbids that others cut its packets up.
+    fn may_be_told(packet: Bytes) -> bool;
+
+    /// Adds what the message's checksum covers besides the message: the pseudo header of a message of `len` bytes.
+    fn add_pseudo_header(sum: &mut Sum, network: &Network<Self::Address>, len: u16);
 }
 
 impl TooBig for Ipv4 {
+    /// Destination unreachable, fragmentation needed.
+    const KIND: [u8; 2] = [3, 4];
     /// RFC 791, section 3.2.
     const LEAST_MTU: u32 = 68;
 
@@ -33,28 +38,11 @@ impl TooBig for Ipv4 {
     }
 
     #[inline(always)]
-    fn write_message(
-        message: Bytes,
-        network: &Network<Self::Address>,
-        mtu: u16,
-        mut quoted: Sum,
-    ) -> Option<()> {
-        let len = (HEADER_LEN + QUOTED) as u16;
-        Self::write_header(message, network.destination, network.source, protocol::ICMP, len)?;
-        let icmp = message.split::<{ Self::HEADER_LEN }>();
-        // Destination unreachable, fragmentation needed.
-        let kind = u16::from_ne_bytes([3, 4]);
-        let mtu = Be16::new(mtu);
-        quoted.add_u16(kind);
-        quoted.add_u16(mtu.raw());
-        icmp.write(0, kind)?;
-        icmp.write(2, quoted.checksum())?;
-        icmp.write(4, 0u16)?;
-        icmp.write(6, mtu)
-    }
+    fn add_pseudo_header(_sum: &mut Sum, _network: &Network<Self::Address>, _len: u16) {}
 }
 
 impl TooBig for Ipv6 {
+    const KIND: [u8; 2] = [2, 0];
     const LEAST_MTU: u32 = 1280;
 
     #[inline(always)]
@@ -62,30 +50,36 @@ impl TooBig for Ipv6 {
         true
     }
 
+    /// RFC 8200, section 8.1.
     #[inline(always)]
-    fn write_message(
-        message: Bytes,
-        network: &Network<Self::Address>,
-        mtu: u16,
-        mut quoted: Sum,
-    ) -> Option<()> {
-        let len = (HEADER_LEN + QUOTED) as u16;
-        Self::write_header(message, network.destination, network.source, protocol::ICMPV6, len)?;
-        let icmp = message.split::<{ Self::HEADER_LEN }>();
-        let kind = u16::from_ne_bytes([2, 0]);
-        let mtu = Be16::new(mtu);
-        quoted.add_u16(kind);
-        quoted.add_u16(mtu.raw());
-        // The pseudo header (RFC 8200, section 8.1).
-        network.source.add_to(&mut quoted);
-        network.destination.add_to(&mut quoted);
-        quoted.add_u16(Be16::new(len).raw());
-        quoted.add_u16(Be16::new(protocol::ICMPV6.into()).raw());
-        icmp.write(0, kind)?;
-        icmp.write(2, quoted.checksum())?;
-        icmp.write(4, 0u16)?;
-        icmp.write(6, mtu)
+    fn add_pseudo_header(sum: &mut Sum, network: &Network<Self::Address>, len: u16) {
+        network.source.add_to(sum);
+        network.destination.add_to(sum);
+        sum.add_u16(Be16::new(len).raw());
+        sum.add_u16(Be16::new(protocol::ICMPV6.into()).raw());
     }
+}
+
+/// Writes the outer and the ICMP header in front of the quoted packet; `quoted` is the one's complement sum of what is quoted.
+#[inline(always)]
+pub fn write_message<F: TooBig>(
+    message: Bytes,
+    network: &Network<F::Address>,
+    mtu: u16,
+    quoted: Sum,
+) -> Option<()> {
+    let len = (HEADER_LEN + QUOTED) as u16;
+    F::write_header(message, network.destination, network.source, F::ICMP, len)?;
+    let icmp = F::after_plain_header(message);
+    let (kind, mtu) = (u16::from_ne_bytes(F::KIND), Be16::new(mtu));
+    let mut sum = quoted;
+    sum.add_u16(kind);
+    sum.add_u16(mtu.raw());
+    F::add_pseudo_header(&mut sum, network, len);
+    icmp.write(0, kind)?;
+    icmp.write(2, sum.checksum())?;
+    icmp.write(4, 0u16)?;
+    icmp.write(6, mtu)
 }
 
 #[cfg(test)]
@@ -114,7 +108,7 @@ mod tests {
         let range = message.as_mut_ptr_range();
         // SAFETY: as above.
         let bytes = unsafe { Bytes::new(range.start as usize, range.end as usize) };
-        F::write_message(bytes, &network, mtu, quoted)?;
+        write_message::<F>(bytes, &network, mtu, quoted)?;
         Some(message)
     }
 
