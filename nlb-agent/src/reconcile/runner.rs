@@ -1,5 +1,8 @@
 //! The reconciler: what it holds, and what wakes it up.
 
+mod answers;
+mod sweep;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
@@ -17,15 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Applied, Handle, Query, Status,
+    Applied, Handle, Query,
     clock::Clock,
     compile::{self, HealthView, Inputs, Rings, compile},
-    handle::Persistence,
     ids::{Exhausted, Ids, Kind},
     memory::{self, difference},
     plan::plan,
     ports::HostPorts,
-    report,
     retired::Retired,
 };
 use crate::{
@@ -36,9 +37,8 @@ use crate::{
     },
     drain::{Drains, KnownBackend, Wanted},
     health::{Flip, Health, Targets},
-    model::{AdminState, BackendKey, BackendService, Name, State, Weight},
+    model::{AdminState, BackendKey, State, Weight},
     neigh::View,
-    status::SnatStatus,
     store::{Store, StoreError},
 };
 
@@ -262,75 +262,6 @@ impl<D: Datapath> Reconciler<D> {
         if let Err(error) = self.store.save(memory::HEALTH, puts, removals) {
             warn!(%error, "health is not remembered over a restart");
         }
-    }
-
-    fn sweep(&mut self, look_at_ports: bool) {
-        match self.datapath.sweep() {
-            Ok(flows) => {
-                self.flows = flows;
-                self.sweeps += 1;
-                self.look_at_snats();
-                self.settle_rings();
-            }
-            Err(error) => error!(%error, "flows cannot be swept"),
-        }
-        if look_at_ports && let Err(error) = self.exclude_ports() {
-            warn!(%error, "ports of the host's sockets are not kept from flows");
-        }
-    }
-
-    /// Says when an address begins or ends to run out of ports.
-    fn look_at_snats(&mut self) {
-        let snats = report::snats(&self.image, &self.flows);
-        // Not every second anew where it is at the edge.
-        let is_scarce = |snat: &SnatStatus| {
-            snat.is_scarce() || (self.scarce_snats.contains(&snat.address) && !snat.has_room())
-        };
-        let scarce: BTreeMap<IpAddr, SnatStatus> =
-            snats.into_iter().filter(is_scarce).map(|snat| (snat.address, snat)).collect();
-        for (address, SnatStatus { ports, used, .. }) in &scarce {
-            if !self.scarce_snats.contains(address) {
-                warn!(%address, ports, used, "a SNAT address runs out of ports: nat.source_addresses takes more addresses");
-            }
-        }
-        for address in self.scarce_snats.iter().filter(|address| !scarce.contains_key(address)) {
-            info!(%address, "a SNAT address has free ports again");
-        }
-        self.scarce_snats = scarce.into_keys().collect();
-    }
-
-    /// Keeps flows from the ports that sockets of the host are bound to.
-    fn exclude_ports(&mut self) -> Result<(), ReconcileError> {
-        self.host_ports = HostPorts::read()?;
-        let own = self.inlets.view.borrow().host_addresses.clone();
-        for (&(family, slot), snat) in self.image.snats.iter().filter(|(_, snat)| snat.is_address()) {
-            let mut ports = self.listener_ports(snat.address);
-            if own.contains(&snat.address) {
-                ports.extend(&self.host_ports.bound);
-            }
-            self.datapath.exclude_ports(family, slot, &ports)?;
-        }
-        Ok(())
-    }
-
-    /// The ports of an address that belong to listeners: a reply to one of them would be taken for a client's packet.
-    fn listener_ports(&self, address: IpAddr) -> BTreeSet<u16> {
-        let vip = self.image.addresses.get(&address).and_then(|local| local.vip);
-        let listeners = self.image.listeners.values().filter(|listener| Some(listener.vip) == vip);
-        listeners.map(|listener| listener.port).collect()
-    }
-
-    /// SNAT addresses that a backend names, or named until less than two sweeps ago: a connection may have been opened
-    /// from one of them that no sweep has counted yet.
-    fn fresh_snats(&mut self) -> BTreeSet<(Family, SnatSlot)> {
-        let sweeps = self.sweeps;
-        for backend in self.image.backends.values() {
-            for slot in backend.snat.slots() {
-                self.snat_named.insert((Family::of(backend.address.ip()), slot), sweeps);
-            }
-        }
-        self.snat_named.retain(|_, named| sweeps < *named + 2);
-        self.snat_named.keys().copied().collect()
     }
 
     fn until_deadline(&self) -> Option<Duration> {
@@ -595,38 +526,6 @@ impl<D: Datapath> Reconciler<D> {
             self.store.save(table, puts, removals)?;
         }
         Ok(())
-    }
-
-    fn answer(&self, query: Query) {
-        // Whoever asked may have gone away.
-        match query {
-            Query::Status(answer) => drop(answer.send(self.status())),
-            Query::Persistence(service, answer) => drop(answer.send(self.persistence(service.as_ref()))),
-        }
-    }
-
-    fn persistence(&self, service: Option<&Name>) -> Persistence {
-        if let Some(name) = service {
-            self.state.get::<BackendService>(name)?;
-        }
-        Ok(report::persistence(self, &self.datapath.persistence()?, service))
-    }
-
-    fn status(&self) -> Status {
-        let ids: Vec<BackendId> = self.image.backends.keys().copied().collect();
-        let traffic = self.datapath.traffic(&ids).unwrap_or_else(|error| {
-            error!(%error, "counters cannot be read");
-            BTreeMap::new()
-        });
-        Status {
-            backends: report::backends(self, &traffic, self.inlets.clock.now_ms()),
-            verdicts: report::verdicts(&self.datapath.verdicts().unwrap_or_default()),
-            events: report::events(&self.datapath.events().unwrap_or_default()),
-            tables: self.datapath.tables().unwrap_or_default(),
-            snats: report::snats(&self.image, &self.flows),
-            fail_open: report::failing_open(self),
-            interfaces: self.datapath.interfaces(),
-        }
     }
 }
 

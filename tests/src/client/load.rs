@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::get;
 use crate::world::Namespace;
@@ -43,6 +43,27 @@ pub fn shares<'a>(exchanges: impl IntoIterator<Item = &'a Exchange>) -> BTreeMap
         *shares.entry(server).or_default() += 1;
     }
     shares
+}
+
+/// Makes 600 connections to a target whose servers `a`, `b` and `c` have the weights 1, 2 and 3: none fails, and each server
+/// gets its share, to a hundredth.
+///
+/// # Errors
+/// One fails, or a server gets another share; or as [`burst`].
+pub fn split_by_weight(namespace: &Namespace, target: SocketAddr) -> Result<()> {
+    let exchanges = burst(namespace, target, 600, 10)?;
+    let failures: Vec<_> = exchanges.iter().filter_map(|exchange| exchange.answer.as_ref().err()).collect();
+    ensure!(failures.is_empty(), "{target}: {failures:?}");
+    let shares = shares(&exchanges);
+    println!("{target}: {shares:?}");
+    for (server, expected) in [("a", 100_usize), ("b", 200), ("c", 300)] {
+        let share = shares.get(server).copied().unwrap_or_default();
+        ensure!(
+            share.abs_diff(expected) <= expected / 100,
+            "{target}: {server} has another share: {shares:?}"
+        );
+    }
+    Ok(())
 }
 
 /// Makes exactly `connections` connections to `target`, by `clients` at a time.

@@ -13,6 +13,6 @@ pub use self::{
     crowd::Crowd,
     download::Download,
     flood::Flood,
-    load::{Exchange, Load, burst, shares},
+    load::{Exchange, Load, burst, shares, split_by_weight},
     ping::ping,
 };
